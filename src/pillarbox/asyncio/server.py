@@ -1,0 +1,245 @@
+"""The asyncio server: it listens, counts, keeps time and says goodbye; connection.py does the rest.
+
+`serve()` is the way in::
+
+    async with serve(handler, "127.0.0.1", 1025) as server:
+        print(server.addresses)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from pillarbox.asyncio.connection import Connection
+from pillarbox.config import Config
+from pillarbox.handler import AnyHandler, questions
+from pillarbox.listen import open_sockets, open_unix_socket, socket_address
+from pillarbox.protocol.reply import Reply
+
+__all__ = ["Server", "serve"]
+
+log = logging.getLogger("pillarbox")
+
+TICK_SECONDS = 1.0
+TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections; try again later")
+TOO_MANY_FROM_YOU = Reply(421, "4.7.0", "Too many connections from your address")
+
+
+@contextlib.asynccontextmanager
+async def serve(
+    handler: AnyHandler,
+    host: str = "127.0.0.1",
+    port: int = 1025,
+    *,
+    config: Config | None = None,
+) -> AsyncIterator[Server]:
+    """Take mail for `handler` while the `async with` block runs.
+
+    Args:
+        handler: An object with methods of `Handler`, or a function of a `Message`.
+        host: An address or name to listen on.
+        port: A port; 0 picks a free one, which `server.port` tells.
+        config: Limits, names and times.
+
+    Raises:
+        OSError: The address cannot be listened on.
+        TypeError: The handler is none.
+    """
+    server = Server(handler, config=config)
+    await server.listen(host, port)
+    try:
+        yield server
+    finally:
+        await server.close()
+
+
+class Server:
+    """An SMTP server on the running event loop; call `listen()` next.
+
+    Args:
+        handler: What to do with mail.
+        config: Limits, names and times.
+        clock: Tells the time in seconds, monotonically.
+
+    Raises:
+        TypeError: The handler is none.
+    """
+
+    def __init__(
+        self,
+        handler: AnyHandler,
+        *,
+        config: Config | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.config = config or Config()
+        self.questions = questions(handler)
+        self.offer = self.config.offer()
+        self.loop = asyncio.get_running_loop()
+        self.now = clock()
+        """The time of the last tick: exact enough for time-outs, and free."""
+        self.is_draining = False
+        self._clock = clock
+        self._servers: list[asyncio.Server] = []
+        self._addresses: list[tuple[str, int] | str] = []
+        self._connections: set[Connection] = set()
+        self._per_host: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._run_id = os.urandom(3).hex()
+        self._numbers = itertools.count(1)
+        self._ticking: asyncio.TimerHandle | None = None
+        self._emptied = asyncio.Event()
+
+    # Listening
+
+    @property
+    def addresses(self) -> list[tuple[str, int] | str]:
+        """What the server listens on: `(host, port)`, or a path for a UNIX socket."""
+        return list(self._addresses)
+
+    @property
+    def port(self) -> int:
+        """The first TCP port that the server listens on.
+
+        Raises:
+            RuntimeError: There is none; `await server.listen(host, port)` first.
+        """
+        for address in self._addresses:
+            if not isinstance(address, str):
+                return address[1]
+        raise RuntimeError("no TCP port; call `await server.listen(host, port)` first")
+
+    async def listen(self, host: str, port: int) -> None:
+        """Listen on every address that `host` stands for.
+
+        Raises:
+            OSError: The address is taken, not this machine's, or not allowed.
+        """
+        for sock in open_sockets(host, port):
+            await self.listen_on(sock)
+
+    async def listen_unix(self, path: str) -> None:
+        """Listen on a UNIX socket, which `close()` removes.
+
+        Raises:
+            OSError: The path is taken or cannot be written.
+        """
+        await self.listen_on(open_unix_socket(path))
+
+    async def listen_on(self, sock: socket.socket) -> None:
+        """Listen on a socket that is bound already, and keep it."""
+        create: Callable[..., Awaitable[asyncio.Server]] = self.loop.create_server
+        if sock.family == getattr(socket, "AF_UNIX", None):
+            create = self.loop.create_unix_server
+        # A burst of clients waits in the kernel while one batch is handled.
+        self._servers.append(await create(lambda: Connection(self), sock=sock, backlog=2048))
+        self._addresses.append(socket_address(sock))
+        if self._ticking is None:
+            _keep_heap()
+            self._ticking = self.loop.call_later(TICK_SECONDS, self._tick)
+
+    async def close(self) -> None:
+        """Stop listening, let open transactions end, and close all connections.
+
+        Those not done after `config.drain_seconds` are aborted; nothing was accepted from them.
+        """
+        self.is_draining = True
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        for address in self._addresses:
+            if isinstance(address, str) and address:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(address)
+        for connection in tuple(self._connections):
+            connection.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.config.drain_seconds):
+                await self._until_empty()
+        for connection in tuple(self._connections):
+            log.warning("%s: aborted, its transaction took too long", connection.session.id)
+            connection.abort()
+        await self._until_empty()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._ticking is not None:
+            self._ticking.cancel()
+            self._ticking = None
+
+    async def _until_empty(self) -> None:
+        while self._connections:
+            self._emptied.clear()
+            await self._emptied.wait()
+
+    # What a connection asks for
+
+    def admit(self, connection: Connection, peername: object) -> Reply | None:
+        """Count a new connection; give the reply that sends it away where it is one too many."""
+        host = str(peername[0]) if isinstance(peername, tuple) else ""
+        if len(self._connections) >= self.config.max_connections:
+            return TOO_MANY_CONNECTIONS
+        if host and self._per_host[host] >= self.config.max_connections_per_ip:
+            return TOO_MANY_FROM_YOU
+        connection.host = host
+        self._per_host[host] += 1
+        self._connections.add(connection)
+        return None
+
+    def forget(self, connection: Connection) -> None:
+        """Take a connection that is over out of the count."""
+        if connection not in self._connections:
+            return
+        self._connections.discard(connection)
+        host = connection.host or ""
+        self._per_host[host] -= 1
+        if not self._per_host[host]:
+            del self._per_host[host]
+        if not self._connections:
+            self._emptied.set()
+
+    def next_session_id(self) -> str:
+        """Name a connection, apart from those of other servers and runs."""
+        return f"{self._run_id}-{next(self._numbers)}"
+
+    def spawn(self, name: str, waiting: Awaitable[None]) -> None:
+        """Finish something that a handler began, and log its failure."""
+
+        async def finish() -> None:
+            try:
+                await waiting
+            except Exception:
+                log.exception("%s: the handler failed on disconnect", name)
+
+        task = self.loop.create_task(finish())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # Time
+
+    def check_deadlines(self) -> None:
+        """Look at the clock, and close the connections that were silent for too long."""
+        self.now = self._clock()
+        for connection in tuple(self._connections):
+            connection.check(self.now)
+
+    def _tick(self) -> None:
+        self.check_deadlines()
+        self._ticking = self.loop.call_later(TICK_SECONDS, self._tick)
+
+
+def _keep_heap() -> None:
+    """Have glibc keep freed memory up to 8 MiB for the next large message.
+
+    It returns each large buffer to the kernel until the first one of that size was freed; the page
+    faults cost as much as all else that is done for a message of 100 KiB. Other C libraries do not
+    mind.
+    """
+    bytes(8 << 20)

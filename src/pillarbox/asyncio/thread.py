@@ -1,0 +1,116 @@
+"""A server on a thread of its own, for programs that are not asynchronous.
+
+The handler's methods run on that thread, in its event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, TypeVar
+
+from pillarbox.asyncio.server import Server
+from pillarbox.config import Config
+from pillarbox.handler import AnyHandler
+
+__all__ = ["ThreadServer"]
+
+_T = TypeVar("_T")
+
+
+class ThreadServer:
+    """A server that runs beside the program, from `start()` or `with` until `close()`.
+
+    Args:
+        handler: What to do with mail.
+        host: An address or name to listen on.
+        port: A port; 0 picks a free one, which `port` tells.
+        config: Limits, names and times.
+    """
+
+    def __init__(
+        self,
+        handler: AnyHandler,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        config: Config | None = None,
+    ) -> None:
+        self._handler = handler
+        self._host = host
+        self._port = port
+        self._config = config
+        self._loop = asyncio.new_event_loop()
+        self._thread: threading.Thread | None = None
+        self._server: Server | None = None
+
+    @property
+    def addresses(self) -> list[tuple[str, int] | str]:
+        """What the server listens on: `(host, port)` each."""
+        return self._running().addresses
+
+    @property
+    def port(self) -> int:
+        """The port that the server listens on."""
+        return self._running().port
+
+    def start(self) -> None:
+        """Listen; clients can connect when this returns.
+
+        Raises:
+            OSError: The address cannot be listened on.
+            TypeError: The handler is none.
+        """
+        if self._thread is not None:
+            raise RuntimeError("this server was started already; make another one")
+        self._thread = threading.Thread(target=self._run, name="pillarbox", daemon=True)
+        self._thread.start()
+        try:
+            self._server = self._call(self._listen())
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let open transactions end, close all connections and end the thread."""
+        if self._thread is None or self._loop.is_closed():
+            return
+        if self._server is not None:
+            self._call(self._server.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def __enter__(self) -> ThreadServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _running(self) -> Server:
+        if self._server is None:
+            raise RuntimeError("this server does not run yet; use `with` or call start()")
+        return self._server
+
+    async def _listen(self) -> Server:
+        server = Server(self._handler, config=self._config)
+        await server.listen(self._host, self._port)
+        return server
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+    def _call(self, work: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -1,0 +1,174 @@
+"""The values a handler is given: who is connected, who sends to whom, and the message.
+
+`Session` is one connection, `Envelope` one transaction in it, `Body` the octets of its message.
+`Message` is all three together, for handlers that are plain functions. What a handler answers:
+handler.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pillarbox.protocol.event import Mail, Rcpt
+
+if TYPE_CHECKING:
+    from email.message import EmailMessage
+
+    from pillarbox.protocol.server import ServerConnection
+
+__all__ = ["Body", "Envelope", "Message", "Session"]
+
+
+class Session:
+    """One connection, from the greeting to its end.
+
+    Attributes:
+        id: Names the connection in logs.
+        peer: The client's address: `(host, port)`, or a path for a UNIX socket.
+        local: The address of ours that it connected to.
+        state: The handler's own notes about this connection.
+    """
+
+    __slots__ = ("_protocol", "_state", "id", "local", "peer")
+
+    def __init__(
+        self,
+        protocol: ServerConnection,
+        *,
+        id: str,  # noqa: A002  # the word that logs and users have for it
+        peer: tuple[str, int] | str,
+        local: tuple[str, int] | str,
+    ) -> None:
+        self.id = id
+        self.peer = peer
+        self.local = local
+        self._protocol = protocol
+        self._state: dict[str, Any] | None = None
+
+    @property
+    def domain(self) -> str | None:
+        """What the client called itself in EHLO or HELO; `None` before that."""
+        return self._protocol.domain
+
+    @property
+    def is_extended(self) -> bool:
+        """Whether the client said EHLO."""
+        return self._protocol.is_extended
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Whatever the handler wants to remember until the connection ends."""
+        if self._state is None:
+            self._state = {}
+        return self._state
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id} from {self.peer!r}>"
+
+
+class Envelope:
+    """One transaction: a sender and the recipients that were accepted.
+
+    Attributes:
+        mail: The MAIL command: path, size, body type, parameters.
+        rcpts: The RCPT commands that were accepted, in their order.
+    """
+
+    __slots__ = ("mail", "rcpts")
+
+    def __init__(self, mail: Mail, rcpts: Sequence[Rcpt]) -> None:
+        self.mail = mail
+        self.rcpts = rcpts
+
+    @property
+    def mail_from(self) -> str:
+        """The sender's address; empty for the null reverse-path of a bounce."""
+        return self.mail.path.mailbox
+
+    @property
+    def rcpt_tos(self) -> list[str]:
+        """The recipients' addresses."""
+        return [rcpt.path.mailbox for rcpt in self.rcpts]
+
+    def __repr__(self) -> str:
+        return f"<Envelope from {self.mail_from!r} to {self.rcpt_tos!r}>"
+
+
+class Body:
+    """The octets of a message: lines end in CRLF, dots are unstuffed, nothing else is changed.
+
+    A small message is here as a whole; a large one is still coming in. `await body.read()` and
+    `async for part in body` do for both, and while nobody asks for more, nothing more is read from
+    the network.
+    """
+
+    __slots__ = ("_data", "_is_read")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._is_read = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether `data` has the message, so that nothing need be awaited."""
+        return True
+
+    @property
+    def data(self) -> bytes:
+        """The message.
+
+        A handler method that is a plain `def` finds it here always, an `async def` when `is_whole`.
+
+        Raises:
+            RuntimeError: The message is still coming in: `await body.read()`.
+        """
+        return self._data
+
+    async def read(self) -> bytes:
+        """Read what is left of the message.
+
+        Raises:
+            IncompleteBody: The client went away or the message broke a rule.
+        """
+        return b"".join([part async for part in self])
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Give the next octets, some ten thousand at a time.
+
+        Raises:
+            IncompleteBody: The client went away or the message broke a rule.
+        """
+        if self._is_read or not self._data:
+            raise StopAsyncIteration
+        self._is_read = True
+        return self._data
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message and all that is known about it: what a handler that is a plain function gets.
+
+    Attributes:
+        mail_from: The envelope's sender; empty for a bounce.
+        rcpt_tos: The envelope's recipients.
+        data: The octets as they came.
+        envelope: The same with every parameter of MAIL and RCPT.
+        session: The connection.
+    """
+
+    mail_from: str
+    rcpt_tos: list[str]
+    data: bytes
+    envelope: Envelope = field(repr=False)
+    session: Session = field(repr=False)
+
+    def parse(self) -> EmailMessage:
+        """Parse the octets by the standard library's `email`."""
+        from email import message_from_bytes, policy
+
+        return message_from_bytes(self.data, policy=policy.default)

@@ -1,0 +1,187 @@
+"""The one door: how a program says what to do with mail.
+
+A handler is any object with some of the methods of `Handler`, sync or async, or a function of a
+`Message`. Returning means accepted; `Reject` refuses with a reply; any other exception is our own
+fault, so the client hears 451 and may try again. `questions()` finds out once, when a server
+starts, which methods there are: what nobody asks for costs nothing for each message.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, TypeVar, overload
+
+from pillarbox.envelope import Body, Envelope, Message, Session
+from pillarbox.protocol.event import Mail, Rcpt
+from pillarbox.protocol.reply import Reply
+
+__all__ = [
+    "AnyHandler",
+    "Handler",
+    "IncompleteBody",
+    "Questions",
+    "Reject",
+    "questions",
+    "streaming",
+]
+
+Answer: TypeAlias = Reply | None
+"""A reply, or `None` for the ordinary positive one."""
+MaybeAwaitable: TypeAlias = Answer | Awaitable[Answer]
+
+
+class Reject(Exception):
+    """Refuse: raise it from a handler's method to send its reply.
+
+    Either `Reject(550, "5.1.1", "No such mailbox")` or `Reject(reply)`. A 4xx code asks the client
+    to try again, a 5xx code tells it to give up, 421 closes the connection.
+
+    Raises:
+        ValueError: The reply is not a 4xx or 5xx one.
+    """
+
+    @overload
+    def __init__(self, reply: Reply, /) -> None: ...
+    @overload
+    def __init__(self, code: int, enhanced: str | None, text: str, /) -> None: ...
+
+    def __init__(self, reply: Reply | int, enhanced: str | None = None, text: str = "", /) -> None:
+        self.reply = reply if isinstance(reply, Reply) else Reply(reply, enhanced, text)
+        if self.reply.code < 400:
+            raise ValueError(f"{self.reply} accepts; return it instead of raising Reject")
+        super().__init__(str(self.reply))
+
+
+class IncompleteBody(Exception):
+    """The rest of the message will not come: clean up, and let this pass or return.
+
+    Raised by `body.read()` and `async for part in body`. The client has been told, or is gone;
+    whatever the handler answers now is not sent.
+
+    Attributes:
+        reply: What the client was told, or `None` where it gave up by itself.
+    """
+
+    def __init__(self, reply: Reply | None = None) -> None:
+        super().__init__(str(reply) if reply else "the client went away")
+        self.reply = reply
+
+
+class Handler(Protocol):
+    """Every question a server asks. All are optional, each may be sync or async.
+
+    To subclass it is not necessary; it gives editors the signatures.
+    """
+
+    def connect(self, session: Session) -> MaybeAwaitable:
+        """Greet a client, or refuse it."""
+
+    def mail(self, session: Session, mail: Mail) -> MaybeAwaitable:
+        """Accept a sender."""
+
+    def rcpt(self, session: Session, rcpt: Rcpt) -> MaybeAwaitable:
+        """Accept a recipient."""
+
+    def message(self, session: Session, envelope: Envelope, body: Body) -> MaybeAwaitable:
+        """Take the message. Once this returns, the message is the handler's to lose."""
+
+    def disconnect(self, session: Session) -> Awaitable[None] | None:
+        """Take note of the end of a connection: always, once."""
+
+
+class _AnswersConnect(Protocol):
+    def connect(self, session: Session, /) -> Any: ...
+
+
+class _AnswersMail(Protocol):
+    def mail(self, session: Session, mail: Mail, /) -> Any: ...
+
+
+class _AnswersRcpt(Protocol):
+    def rcpt(self, session: Session, rcpt: Rcpt, /) -> Any: ...
+
+
+class _AnswersMessage(Protocol):
+    def message(self, session: Session, envelope: Envelope, body: Body, /) -> Any: ...
+
+
+AnyHandler: TypeAlias = (
+    _AnswersConnect
+    | _AnswersMail
+    | _AnswersRcpt
+    | _AnswersMessage
+    | Callable[[Message], MaybeAwaitable]
+)
+"""What `serve()` takes: an object with one method of `Handler` at least, or a function."""
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def streaming(method: _Method) -> _Method:
+    """Mark a plain `def message` that wants a large body while it is still coming in.
+
+    Such a method looks at `body.is_whole` and returns an awaitable when it has to wait. It saves
+    the task that an `async def` costs for each message. Unmarked, a plain method is called when
+    the whole message is there.
+    """
+    method.__dict__["streaming"] = True
+    return method
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """A handler taken apart: its methods, `None` for those it does not have."""
+
+    connect: Callable[[Session], MaybeAwaitable] | None
+    mail: Callable[[Session, Mail], MaybeAwaitable] | None
+    rcpt: Callable[[Session, Rcpt], MaybeAwaitable] | None
+    message: Callable[[Session, Envelope, Body], MaybeAwaitable] | None
+    disconnect: Callable[[Session], Awaitable[None] | None] | None
+    message_streams: bool
+    """Whether `message` takes a body that is still coming in."""
+
+
+_NAMES = ("connect", "mail", "rcpt", "message", "disconnect")
+
+
+def questions(handler: AnyHandler) -> Questions:
+    """Find out what a handler wants to be asked.
+
+    Raises:
+        TypeError: It is neither a function nor an object with one of the methods.
+    """
+    methods = {name: _method(handler, name) for name in _NAMES}
+    if all(method is None for method in methods.values()):
+        if not callable(handler) or inspect.isclass(handler):
+            raise TypeError(
+                f"{handler!r} is no handler: give a function of the message, or an object with"
+                f" one of the methods {', '.join(_NAMES)}"
+            )
+        methods["message"] = _of_function(handler)
+    message = methods["message"]
+    streams = message is not None and (
+        inspect.iscoroutinefunction(message) or getattr(message, "streaming", False)
+    )
+    return Questions(**methods, message_streams=streams)
+
+
+def _method(handler: object, name: str) -> Any:
+    if inspect.isclass(handler):
+        return None  # the class has the method, but nobody made an object of it
+    if getattr(type(handler), name, None) is getattr(Handler, name):
+        return None  # a subclass of Handler that leaves this one alone
+    method = getattr(handler, name, None)
+    return method if callable(method) else None
+
+
+def _of_function(
+    function: Callable[[Message], MaybeAwaitable],
+) -> Callable[[Session, Envelope, Body], MaybeAwaitable]:
+    def message(session: Session, envelope: Envelope, body: Body) -> MaybeAwaitable:
+        return function(
+            Message(envelope.mail_from, envelope.rcpt_tos, body.data, envelope, session)
+        )
+
+    return message

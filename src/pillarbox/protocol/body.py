@@ -1,0 +1,111 @@
+"""The message under way: its parts, its limits, and what was decided on it so far.
+
+Octets come from a reader of framing.py; what goes out are `BodyPart` and `BodyAborted`. A message
+that breaks a rule is read to its end all the same, and thrown away: the client stays in step
+(RFC 5321 §4.5.3.1.9).
+"""
+
+from __future__ import annotations
+
+from pillarbox.protocol.event import BodyAborted, BodyPart
+from pillarbox.protocol.extension import Offer
+from pillarbox.protocol.framing import BodyReader, NewlineCheck
+from pillarbox.protocol.reply import Reply
+
+__all__ = ["IncomingBody"]
+
+TOO_LARGE = Reply(552, "5.3.4", "Message too large")
+BARE_NEWLINE = Reply(550, "5.6.11", "A CR or LF that is not part of a CRLF")
+
+
+class IncomingBody:
+    """One message between its DATA or first BDAT and the reply to its end.
+
+    Args:
+        reader: Where the octets come from; put a new one here for each BDAT chunk.
+        offer: The limits.
+        newlines: Looks for bare CR and LF, or `None` where they are allowed.
+    """
+
+    __slots__ = (
+        "_newlines",
+        "_octets",
+        "_offer",
+        "_parts",
+        "_pending",
+        "is_announced",
+        "kept_reply",
+        "reader",
+        "refusal",
+    )
+
+    def __init__(self, reader: BodyReader, offer: Offer, newlines: NewlineCheck | None) -> None:
+        self.reader = reader
+        self.is_announced = False
+        """Whether a part has been given out, so that somebody waits for the rest."""
+        self.kept_reply: Reply | None = None
+        """The answer that came before the end of the message."""
+        self.refusal: Reply | None = None
+        """The rule that the message broke."""
+        self._offer = offer
+        self._newlines = newlines
+        self._parts: list[bytes] = []
+        self._pending = 0
+        self._octets = 0
+
+    def pull(self) -> BodyPart | BodyAborted | None:
+        """Read what there is; give a part that need not wait for the end.
+
+        Returns:
+            `None` when the reader has no more for now: see `reader.is_finished`.
+        """
+        reader = self.reader
+        while not reader.is_finished and (data := reader.read()):
+            if self.refusal is not None:
+                continue
+            self._octets += len(data)
+            limit = self._offer.max_message_bytes
+            if limit and self._octets > limit:
+                return self.refuse(TOO_LARGE)
+            if self._newlines is not None and not self._newlines.accepts(data):
+                return self.refuse(BARE_NEWLINE)
+            if self.kept_reply is None:
+                self._parts.append(data)
+                self._pending += len(data)
+        if self._pending and not reader.is_finished and self._may_go_out():
+            self.is_announced = True
+            return BodyPart(self._take(), is_last=False)
+        return None
+
+    def _may_go_out(self) -> bool:
+        return self.is_announced or self._pending > self._offer.whole_body_octets
+
+    def finish(self) -> BodyPart | BodyAborted | None:
+        """Give the last part, or `None` where it is refused or answered already."""
+        # A CR may be the last octet of all, by BDAT.
+        if self.refusal is None and self._newlines and not self._newlines.accepts(b"", final=True):
+            return self.refuse(BARE_NEWLINE)
+        if self.refusal is not None or self.kept_reply is not None:
+            return None
+        return BodyPart(self._take(), is_last=True)
+
+    def refuse(self, reply: Reply) -> BodyAborted | None:
+        """Throw the message away; tell whoever waits for the rest."""
+        self.refusal = reply
+        self._parts.clear()
+        self._pending = 0
+        return self.abort(reply)
+
+    def abort(self, reply: Reply | None) -> BodyAborted | None:
+        """Tell whoever waits for the rest, if anybody does, that it will not come."""
+        if self.is_announced and self.kept_reply is None:
+            self.is_announced = False
+            return BodyAborted(reply)
+        return None
+
+    def _take(self) -> bytes:
+        parts = self._parts
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._parts = []
+        self._pending = 0
+        return data

@@ -1,0 +1,126 @@
+"""Which command is legal when, as one table (RFC 5321 §4.1.4; RFC 3030 §2).
+
+A row is a verb: how its line is parsed, in which states it is legal, and what it is told elsewhere.
+What a legal command does: server.py.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from pillarbox.protocol import command
+from pillarbox.protocol.command import Command
+from pillarbox.protocol.reply import Reply
+
+__all__ = ["COMMANDS", "Row", "State"]
+
+
+class State(enum.IntEnum):
+    """Where a session stands. Up to `CHUNKS` commands are read; then the message, or nothing."""
+
+    GREETING = 0
+    """The greeting is owed."""
+    REFUSED = 1
+    """The greeting was a refusal: only QUIT is left (§3.1)."""
+    HELLO = 2
+    """The client has to say EHLO or HELO."""
+    READY = 3
+    """No transaction is open."""
+    MAIL = 4
+    """There is a sender, and no recipient yet."""
+    RCPT = 5
+    """There are recipients."""
+    CHUNKS = 6
+    """A part of the message came by BDAT; more follows (RFC 3030)."""
+    DATA = 7
+    """The message is coming in, up to the final dot."""
+    CHUNK = 8
+    """The octets of a BDAT command are coming in."""
+    SKIP = 9
+    """The octets of a refused BDAT command are coming in, to be thrown away."""
+    CLOSED = 10
+    """All is said."""
+
+
+_ANY: Final = frozenset({State.HELLO, State.READY, State.MAIL, State.RCPT, State.CHUNKS})
+
+
+def _bad_sequence(text: str) -> Reply:
+    return Reply(503, "5.5.1", text)
+
+
+_HELLO_FIRST = _bad_sequence("Say EHLO first")
+_REFUSED = _bad_sequence("No service here; QUIT is all that is left")
+_NESTED_MAIL = _bad_sequence("A transaction is open; RSET ends it")
+_NO_MAIL = _bad_sequence("{verb} needs a MAIL command first")
+_NO_RCPT = _bad_sequence("{verb} needs a RCPT command that was accepted")
+_IN_CHUNKS = _bad_sequence("BDAT has begun; LAST or RSET ends it")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One command: its parser, the states in which it is legal, the refusals in the others."""
+
+    parse: Callable[[bytes], Command]
+    legal: frozenset[State]
+    refusals: Mapping[State, Reply]
+
+
+def _row(
+    verb: str,
+    parse: Callable[[bytes], Command],
+    legal: frozenset[State] = _ANY,
+    refusals: Mapping[State, Reply] = MappingProxyType({}),
+) -> Row:
+    named = {state: reply.saying(reply.text.format(verb=verb)) for state, reply in refusals.items()}
+    return Row(parse, legal, {State.REFUSED: _REFUSED, **named})
+
+
+COMMANDS: Final[Mapping[bytes, Row]] = {
+    b"EHLO": _row("EHLO", command.parse_ehlo),
+    b"HELO": _row("HELO", command.parse_helo),
+    b"MAIL": _row(
+        "MAIL",
+        command.parse_mail,
+        frozenset({State.READY}),
+        {
+            State.HELLO: _HELLO_FIRST,
+            State.MAIL: _NESTED_MAIL,
+            State.RCPT: _NESTED_MAIL,
+            State.CHUNKS: _NESTED_MAIL,
+        },
+    ),
+    b"RCPT": _row(
+        "RCPT",
+        command.parse_rcpt,
+        frozenset({State.MAIL, State.RCPT}),
+        {State.HELLO: _NO_MAIL, State.READY: _NO_MAIL, State.CHUNKS: _IN_CHUNKS},
+    ),
+    b"DATA": _row(
+        "DATA",
+        command.parse_data,
+        frozenset({State.RCPT}),
+        {
+            State.HELLO: _NO_MAIL,
+            State.READY: _NO_MAIL,
+            State.MAIL: _NO_RCPT,
+            State.CHUNKS: _IN_CHUNKS,
+        },
+    ),
+    b"BDAT": _row(
+        "BDAT",
+        command.parse_bdat,
+        frozenset({State.RCPT, State.CHUNKS}),
+        {State.HELLO: _NO_MAIL, State.READY: _NO_MAIL, State.MAIL: _NO_RCPT},
+    ),
+    b"RSET": _row("RSET", command.parse_rset),
+    b"NOOP": _row("NOOP", command.parse_noop),
+    b"VRFY": _row("VRFY", command.parse_vrfy),
+    b"EXPN": _row("EXPN", command.parse_expn),
+    b"HELP": _row("HELP", command.parse_help),
+    b"QUIT": _row("QUIT", command.parse_quit, _ANY | {State.REFUSED}),
+}
