@@ -5,13 +5,12 @@
 what `data_to_send()` gives. It never looks beyond an event that is not answered, so pipelining and
 slow decisions stay in order.
 
-Most commands are read by one regular expression, in place; what it does not know goes to the
-careful parsers of command.py, under the table of state.py. The message itself is body.py's.
+Most commands are read by one regular expression, in place (fast.py); what it does not know goes to
+the careful parsers of command.py, under the table of state.py. The message itself is body.py's.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -32,6 +31,7 @@ from pillarbox.protocol.event import (
     Rcpt,
 )
 from pillarbox.protocol.extension import Offer
+from pillarbox.protocol.fast import FAST, MAIL, MAX_FAST_ADDRESS_OCTETS, RCPT, fast_mail
 from pillarbox.protocol.framing import (
     ChunkReader,
     DataReader,
@@ -64,22 +64,6 @@ NEEDS_EHLO = Reply(555, "5.5.4", "Parameters need EHLO")
 
 # Six octets of HELP make a hundred of reply: a burst of commands is answered in steps.
 MAX_REPLIES_WAITING: Final = 256
-
-# Addresses that need no second look, RCPT first because there may be hundreds. Case is spelled out
-# for the two ways in which programs write; case-insensitive matching costs more than it brings.
-_ATOM = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++"
-_ADDRESS = rb"%b(?:\.%b)*+" % (_ATOM, _ATOM) + rb"@[A-Za-z0-9]++(?:(?:\.|-++)[A-Za-z0-9]++)*+"
-_FAST: Final = re.compile(
-    rb"(?:RCPT TO|rcpt TO):<(%b)>\r\n"
-    rb"|(?:MAIL FROM|mail FROM):<((?:%b)?+)>"
-    rb"(?: (?:SIZE|size)=([0-9]{1,18}))?+(?: (?:BODY|body)=(8BITMIME|8bitmime))?+()\r\n"
-    rb"|(?:DATA|data)()\r\n" % (_ADDRESS, _ADDRESS)
-)
-# The group that closes an alternative tells which it was.
-_FAST_RCPT: Final = 1
-_FAST_MAIL: Final = 5
-# An address as short as this is within every limit of RFC 5321 §4.5.3.1.
-_SHORT: Final = 64
 
 _GREETING, _REFUSED, _READY, _MAIL, _RCPT, _CHUNKS, _DATA, _CHUNK, _SKIP, _CLOSED = (
     State.GREETING,
@@ -197,16 +181,16 @@ class ServerConnection:
                 f"{type(self._owed).__name__} is not answered; call reply() before next_event()"
             )
         buffer = self._buffer
-        match = _FAST.match
+        match = FAST.match
         while True:
             state = self._state
             if found := match(buffer.data, buffer.offset) if state <= _CHUNKS else None:
                 fast = found.lastindex
-                if fast == _FAST_RCPT:
+                if fast == RCPT:
                     if (
                         (state is _RCPT or state is _MAIL)
                         and len(self.rcpts) < self.offer.max_recipients
-                        and len(address := found[1]) <= _SHORT
+                        and len(address := found[1]) <= MAX_FAST_ADDRESS_OCTETS
                     ):
                         buffer.offset = found.end()
                         rcpt = Rcpt(Path(address))
@@ -217,8 +201,10 @@ class ServerConnection:
                         self._out.append(RECIPIENT_OK.wire)
                         self._state = _RCPT
                         continue
-                elif fast == _FAST_MAIL:
-                    if state is _READY and (mail := self._fast_mail(found)):
+                elif fast == MAIL:
+                    if state is _READY and (
+                        mail := fast_mail(found, self.offer, is_extended=self.is_extended)
+                    ):
                         buffer.offset = found.end()
                         if self._asks_mail:
                             self._owed = mail
@@ -234,29 +220,6 @@ class ServerConnection:
             event = self._next_carefully()
             if event is not None:
                 return event
-
-    def _fast_mail(self, found: re.Match[bytes]) -> Mail | None:
-        """Make a `Mail` of the octets that the fast path knew, if all is well with it."""
-        address, size, body = found.group(2, 3, 4)
-        if len(address) > _SHORT:
-            return None
-        if size is None and body is None:
-            return Mail(Path(address))
-        limit = self.offer.max_message_bytes
-        if not self.is_extended or (limit and size is not None and int(size) > limit):
-            return None
-        raw: dict[str, str | None] = {}
-        if size is not None:
-            raw["SIZE"] = size.decode()
-        if body is not None:
-            raw["BODY"] = body.decode()
-        return Mail(
-            Path(address),
-            None if size is None else int(size),
-            None if body is None else "8BITMIME",
-            smtputf8=False,
-            parameters=raw,
-        )
 
     def _next_carefully(self) -> Event | Need | None:
         """Take one step in whatever state this is; `None` when there may be another."""

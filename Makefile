@@ -1,0 +1,58 @@
+# One command each; the same ones run in CI (.ci/run). CONTRIBUTING.md tells what they are for.
+#
+# The first `make` of a kind builds its environment: .venv with the first Python that fits, and for
+# `make test` one more for each other Python of VERSIONS that this machine has.
+
+VERSIONS = 3.11 3.12 3.13
+PYTHON  := $(firstword $(shell tools/find-python $(VERSIONS)))
+PYTHONS := $(shell tools/find-python $(VERSIONS))
+OTHERS  := $(patsubst %,.venv-%/.done,$(foreach python,$(filter-out $(PYTHON),$(PYTHONS)),\
+             $(shell $(python) -c 'import sys; print("%d.%d" % sys.version_info[:2])')))
+BIN      = .venv/bin
+ARGS    ?=
+
+.PHONY: run test check cov fuzz bench docs clean
+
+run: .venv/.done  ## catch mail on 127.0.0.1:1025 and show it
+	@$(BIN)/pillarbox catch $(ARGS)
+
+test: .venv/.done $(OTHERS)  ## all tests, on every Python found
+	@set -e; for env in .venv $(OTHERS:/.done=); do \
+	    echo "== $$($$env/bin/python --version)"; \
+	    $$env/bin/python -m pytest -q $(ARGS); \
+	done
+
+check: .venv/.done  ## format, lint, types, import directions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_exports.py
+
+cov: .venv/.done  ## branch coverage of protocol/, each module by its own test file
+	@$(BIN)/python tools/cov.py $(ARGS)
+
+fuzz: .venv/.done  ## the properties of the protocol, for a long time
+	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -q --timeout=3600 tests/fuzz $(ARGS)
+
+bench: .venv/.done  ## CPU and memory beside aiosmtpd and Postfix's smtp-sink
+	@$(BIN)/python -m bench $(ARGS)
+
+docs: .venv/.done  ## run every example of README and docs
+	$(BIN)/python -m pytest -q tests/docs $(ARGS)
+
+clean:  ## remove environments and caches
+	rm -rf .venv .venv-* .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+define make_env
+	@test -n "$(1)" || { echo "make: no Python of $(VERSIONS) found; install one of them" >&2; exit 2; }
+	@echo "making $(@D) with $(1)"
+	@$(1) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+endef
+
+.venv/.done: pyproject.toml
+	$(call make_env,$(PYTHON))
+
+.venv-%/.done: pyproject.toml
+	$(call make_env,$(shell tools/find-python $*))
