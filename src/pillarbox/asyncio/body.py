@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pillarbox.envelope import Body
 from pillarbox.handler import IncompleteBody
-from pillarbox.protocol.event import NEED_CLOSE, BodyAborted, BodyPart
+from pillarbox.protocol.event import NEED_CLOSE, NEED_SEND, BodyAborted, BodyPart
 from pillarbox.protocol.reply import Reply
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class BodyStream(Body):
                 self.fail(event.reply)
             elif event is NEED_CLOSE:
                 self.fail()
+            elif event is NEED_SEND:
+                self._connection.flush()
             else:
                 await self._connection.more_data()
         raise StopAsyncIteration

@@ -179,7 +179,7 @@ class Connection(asyncio.Protocol):
         """Send a last reply, and close."""
         self._active_at = self._server.now
         self.protocol.close(reply)
-        self._flush()
+        self.flush()
         self._transport.close()
 
     def abort(self) -> None:
@@ -190,7 +190,7 @@ class Connection(asyncio.Protocol):
 
     async def more_data(self) -> None:
         """Wait until the client has sent more, or is gone."""
-        self._flush()
+        self.flush()
         if self._is_paused and not self._is_choked:
             self._resume()
         self._waiter = self._server.loop.create_future()
@@ -212,7 +212,7 @@ class Connection(asyncio.Protocol):
             self._task = task = _start(self._work(waiting), self._server.loop)
             if task.done():
                 self._task = None
-        self._flush()
+        self.flush()
 
     async def _work(self, waiting: Awaitable[Reply | None] | None) -> None:
         """Do the rest of a batch, of which one event has to wait."""
@@ -222,7 +222,7 @@ class Connection(asyncio.Protocol):
                 waiting = None if self._is_lost else self._pump()
         finally:
             self._task = None
-            self._flush()
+            self.flush()
             if self._is_lost:
                 self._disconnect()
 
@@ -239,11 +239,11 @@ class Connection(asyncio.Protocol):
                     self._resume()
                 return None
             if event is NEED_SEND:
-                self._flush()
+                self.flush()
                 if self._is_choked:
                     return None
             elif event is NEED_CLOSE:
-                self._flush()
+                self.flush()
                 self._active_at = self._server.now
                 self._transport.close()
                 return None
@@ -342,7 +342,8 @@ class Connection(asyncio.Protocol):
 
     # The transport
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what the protocol has to say."""
         data = self.protocol.data_to_send()
         if data and not self._is_lost:
             self._transport.write(data)

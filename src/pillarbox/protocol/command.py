@@ -6,11 +6,12 @@ errors are decided here alone. When a command is legal: state.py.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from pillarbox.protocol.address import AddressError, Path, parse_domain, parse_path
+from pillarbox.protocol.address import AddressError, Path, parse_path
 from pillarbox.protocol.error import RemoteProtocolError
 from pillarbox.protocol.event import BodyType, Mail, Rcpt
 from pillarbox.protocol.reply import Reply
@@ -105,6 +106,9 @@ Command: TypeAlias = Hello | Mail | Rcpt | Data | Bdat | Rset | Noop | Vrfy | Ex
 # ASCII digits only, here and everywhere: \d and int() take full-width ones.
 _SIZE = re.compile(r"[0-9]{1,20}")
 _BDAT = re.compile(rb"([0-9]++)(?: ++(LAST))?+ *+", re.IGNORECASE)
+# Names of machines as they are: an underscore, a hyphen at the end, an IPv6 address that forgot
+# its tag. §4.1.4 lets no message fail for them; what is kept out is what harms logs and headers.
+_HELLO = re.compile(r"[A-Za-z0-9._:%\[\]\xa0-\U0010ffff-]{1,255}")
 # RFC 5321 §4.1.2, esmtp-param; octets beyond ASCII by RFC 6531 §3.3.
 _PARAMETER = re.compile(rb" ++([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([\x21-\x3c\x3e-\x7e\x80-\xff]++))?+")
 
@@ -130,10 +134,11 @@ def parse_helo(argument: bytes) -> Hello:
 
 
 def _hello_domain(argument: bytes, verb: str) -> str:
-    try:
-        return parse_domain(argument)
-    except AddressError:
-        raise _syntax(f"Syntax: {verb} your.domain or {verb} [192.0.2.1]") from None
+    with contextlib.suppress(UnicodeDecodeError):
+        domain = argument.decode()
+        if _HELLO.fullmatch(domain) and domain.isprintable():
+            return domain
+    raise _syntax(f"Syntax: {verb} your.domain or {verb} [192.0.2.1]")
 
 
 def parse_mail(argument: bytes) -> Mail:
