@@ -41,7 +41,7 @@ def main() -> int:
         console.print("Nothing is left to measure.")
         return 1
 
-    rounds = arguments.rounds or (2 if arguments.quick else 3)
+    rounds = max(1, arguments.rounds or (2 if arguments.quick else 3))
     seconds = 0.4 if arguments.quick else 1.0
     if not measure.NANOSECONDS:
         seconds *= 3
@@ -143,10 +143,11 @@ def _measure(
 ) -> Results:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
-        task = progress.add_task("", total=rounds * len(workloads) * len(servers), completed=-1)
+        total = rounds * len(workloads) * len(servers)
+        task = progress.add_task("starting each server once", total=total)
 
-        def tell(what: str) -> None:
-            progress.update(task, description=what, advance=1)
+        def tell(done: int, what: str) -> None:
+            progress.update(task, description=what, completed=done)
             if not console.is_terminal:
                 print(what, file=sys.stderr, flush=True)
 

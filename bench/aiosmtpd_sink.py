@@ -5,9 +5,11 @@ from this package: `python aiosmtpd_sink.py PORT asyncio|uvloop`.
 """
 
 import asyncio
+import signal
 import sys
 
 # In its own environment only, unless somebody has it beside Pillarbox: hence the second code.
+from aiosmtpd.controller import Controller  # type: ignore[import-not-found,unused-ignore]
 from aiosmtpd.smtp import SMTP, Envelope, Session  # type: ignore[import-not-found,unused-ignore]
 
 
@@ -21,22 +23,22 @@ class Discard:
         return "250 OK"
 
 
-async def receive(port: int) -> None:
+def main(port: int, loop_name: str) -> None:
     """Serve until the process is stopped."""
-    loop = asyncio.get_running_loop()
+    if loop_name == "uvloop":
+        import uvloop
 
-    def protocol() -> SMTP:
-        # The limit is out of the way of 10 MiB; a host name spares a DNS query a connection.
-        return SMTP(Discard(), data_size_limit=1 << 30, hostname="bench.test", loop=loop)
-
-    server = await loop.create_server(protocol, "127.0.0.1", port, backlog=1024)
-    await server.serve_forever()
+        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    else:
+        loop = asyncio.new_event_loop()
+    # Its documentation's way, and on asyncio the faster one: in the main thread b costs .35 ms,
+    # in the controller's .27, because glibc gives freed memory back less eagerly there.
+    # The size limit is out of the way of 10 MiB.
+    Controller(
+        Discard(), loop=loop, hostname="127.0.0.1", port=port, data_size_limit=1 << 30
+    ).start()
+    signal.pause()
 
 
 if __name__ == "__main__":
-    if sys.argv[2] == "uvloop":
-        import uvloop
-
-        uvloop.run(receive(int(sys.argv[1])))
-    else:
-        asyncio.run(receive(int(sys.argv[1])))
+    main(int(sys.argv[1]), sys.argv[2])

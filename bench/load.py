@@ -146,7 +146,7 @@ def send_at_once(port: int, *, connections: int, octets: int) -> None:
                 dialogue = key.data
                 start = sent[dialogue]
                 piece = memoryview(text)[start : start + _PIECE_OCTETS]
-                sent[dialogue] += dialogue.socket.send(piece, socket.MSG_DONTWAIT)
+                sent[dialogue] += dialogue.socket.send(piece)
                 if sent[dialogue] == len(text):
                     selector.unregister(dialogue.socket)
         for dialogue in dialogues:

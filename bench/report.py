@@ -36,7 +36,7 @@ def show(
             table.add_row(f"{workload.key}: MB/s of one core", *throughputs, style="dim")
     console.print(table)
     for failure in dict.fromkeys(results.failures.values()):
-        console.print(f"FAILED {failure}", style="red", markup=False)
+        console.print(f"FAILED {failure}", style="red", markup=False, soft_wrap=True)
     _show_goals(console, results, workloads)
 
 

@@ -5,6 +5,7 @@ import statistics
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 from bench.load import LoadError
 from bench.servers import Server, ServerError, running
@@ -38,7 +39,7 @@ def measure_all(
     rounds: int,
     seconds: float,
     cores: tuple[int, int] | None,
-    tell: Callable[[str], None],
+    tell: Callable[[int, str], None],
 ) -> Results:
     """Measure each workload on each server, each time on a server just started.
 
@@ -51,7 +52,7 @@ def measure_all(
         rounds: How often.
         seconds: How long one measurement should take, about.
         cores: Where to keep the server and, second, the clients.
-        tell: Called before each measurement with what it is.
+        tell: Called before each measurement with how many are done, and what comes.
     """
     results = Results()
     server_core = None
@@ -67,19 +68,18 @@ def measure_all(
             results.failures.update(
                 ((workload.key, server.name), str(error)) for workload in workloads
             )
-    for number in range(1, rounds + 1):
-        for workload in workloads:
-            for server in servers:
-                pair = (workload.key, server.name)
-                tell(f"round {number} of {rounds}: {workload.key} on {server.name}")
-                if pair in results.failures:
-                    continue
-                try:
-                    with running(server, server_core) as receiver:
-                        sample = workload.measure(receiver, seconds)
-                except (LoadError, ServerError, OSError, subprocess.TimeoutExpired) as error:
-                    results.failures[pair] = f"{workload.key} on {server.name}: {error}"
-                    results.samples.pop(pair, None)
-                else:
-                    results.samples.setdefault(pair, []).append(sample)
+    turns = product(range(1, rounds + 1), workloads, servers)
+    for done, (number, workload, server) in enumerate(turns):
+        pair = (workload.key, server.name)
+        tell(done, f"round {number} of {rounds}: {workload.key} on {server.name}")
+        if pair in results.failures:
+            continue
+        try:
+            with running(server, server_core) as receiver:
+                sample = workload.measure(receiver, seconds)
+        except (LoadError, ServerError, OSError, subprocess.TimeoutExpired) as error:
+            results.failures[pair] = f"{workload.key} on {server.name}: {error}"
+            results.samples.pop(pair, None)
+        else:
+            results.samples.setdefault(pair, []).append(sample)
     return results
