@@ -43,7 +43,7 @@ SHUTTING_DOWN = Reply(421, "4.3.2", "Shutting down")
 NO_MESSAGE_METHOD = Reply(554, "5.3.2", "No mail is taken here")
 
 # While a handler thinks, this much is read ahead of it; then TCP makes the client wait.
-HIGH_WATER_OCTETS = 262_144
+HIGH_WATER_OCTETS = 131_072
 # A client that does not read our last words is not waited for.
 LINGER_SECONDS = 5.0
 
@@ -119,9 +119,10 @@ class Connection(asyncio.Protocol):
         self.protocol.receive_data(data)
         if self._task is None and not self._is_choked:
             self._go_on()
-        elif self._waiter is not None:
-            self._wake()
-        elif self.protocol.buffered_octets > HIGH_WATER_OCTETS:
+            return
+        self._wake()
+        # uvloop reads on and on before any task gets its turn.
+        if self.protocol.buffered_octets >= HIGH_WATER_OCTETS:
             self._pause()
 
     def eof_received(self) -> bool:

@@ -105,7 +105,7 @@ Command: TypeAlias = Hello | Mail | Rcpt | Data | Bdat | Rset | Noop | Vrfy | Ex
 
 # ASCII digits only, here and everywhere: \d and int() take full-width ones.
 _SIZE = re.compile(r"[0-9]{1,20}")
-_BDAT = re.compile(rb"([0-9]++)(?: ++(LAST))?+ *+", re.IGNORECASE)
+_BDAT = re.compile(rb"([0-9]{1,20}+)(?: ++(LAST))?+ *+", re.IGNORECASE)
 # Names of machines as they are: an underscore, a hyphen at the end, an IPv6 address that forgot
 # its tag. §4.1.4 lets no message fail for them; what is kept out is what harms logs and headers.
 _HELLO = re.compile(r"[A-Za-z0-9._:%\[\]\xa0-\U0010ffff-]{1,255}")

@@ -20,6 +20,9 @@ __all__ = [
 ]
 
 
+_WINDOW_OCTETS = 2048
+
+
 class LineTooLongError(Exception):
     """A line over the limit has ended. Its octets are gone; the next line is whole again."""
 
@@ -79,9 +82,11 @@ class ReceiveBuffer:
         end = self.data.find(b"\r\n", self.offset)
         if end < 0:
             if self._discarding or len(self) > limit - 1:
-                # All goes but a CR that the next octet may complete.
+                # All goes but a CR that the next octet may complete. A NUL stands for the rest, or
+                # else the fast path would take the tail of this line for a command.
                 self._discarding = True
-                self.offset = len(self.data) - self.data.endswith(b"\r")
+                self.data = b"\0\r" if self.data.endswith(b"\r") else b"\0"
+                self.offset = 0
             return None
         line = self.data[self.offset : end]
         self.offset = end + 2
@@ -132,11 +137,7 @@ class DataReader:
             elif start == len(data):
                 return b""
             self._at_start = False
-        # One search answers both questions, whether there is an end and whether there is any
-        # stuffing; the dot alone, which base64 never has, is found twenty times as fast.
-        stuffed = data.find(b".", start)
-        if stuffed >= 0:
-            stuffed = data.find(b"\r\n.", max(stuffed - 2, start))
+        stuffed = _find_line_dot(data, start)  # answers both, is there an end and any stuffing
         if stuffed < 0:
             return self._take(start, len(data) - _held_back(data, start))
         if data.startswith(b"\r\n", stuffed + 3):
@@ -157,6 +158,22 @@ class DataReader:
         buffer = self._buffer
         buffer.offset = end
         return buffer.data[start:end]
+
+
+def _find_line_dot(data: bytes, start: int) -> int:
+    """Find the first CRLF followed by a dot, -1 if there is none.
+
+    `find(b"\\r\\n.")` alone takes 0.6 ns an octet, a third of all that a large message costs. A
+    single octet is found twenty times as fast, and attachments in base64 have no dot at all: only
+    the neighbourhood of a dot is looked at more closely.
+    """
+    while (dot := data.find(b".", start)) >= 0:
+        start = max(dot - 2, start)
+        found = data.find(b"\r\n.", start, start + _WINDOW_OCTETS)
+        if found >= 0:
+            return found
+        start += _WINDOW_OCTETS - 2
+    return -1
 
 
 def _held_back(data: bytes, start: int) -> int:

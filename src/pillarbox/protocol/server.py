@@ -251,18 +251,19 @@ class ServerConnection:
             return None
         if line is None:
             return self._wait()
+        if b"\n" in line or b"\r" in line:
+            self._refuse(BARE_NEWLINE)
+            return None
         verb, argument = command.split_verb(line)
         row = COMMANDS.get(verb)
+        if row is None:
+            self._refuse(UNKNOWN_COMMAND)
+            return None
         state = self._state
         try:
-            if b"\n" in line or b"\r" in line:
-                raise RemoteProtocolError("bare newline", reply=BARE_NEWLINE)
-            if row is None:
-                raise RemoteProtocolError("unknown verb", reply=UNKNOWN_COMMAND)
             parsed = row.parse(argument)
         except RemoteProtocolError as error:
-            refusal = row.refusals.get(state) if row is not None else None
-            self._refuse(refusal or error.reply)
+            self._refuse(row.refusals.get(state) or error.reply)
             return None
         if state in row.legal:
             return _RUN[type(parsed)](self, parsed)
