@@ -14,7 +14,18 @@ from pillarbox.protocol.address import Path
 from pillarbox.protocol.event import Mail
 from pillarbox.protocol.extension import Offer
 
-__all__ = ["FAST", "MAIL", "MAX_FAST_ADDRESS_OCTETS", "RCPT", "fast_mail"]
+__all__ = [
+    "DATA",
+    "EHLO",
+    "END",
+    "FAST",
+    "HELO",
+    "MAIL",
+    "MAX_FAST_ADDRESS_OCTETS",
+    "QUIT",
+    "RCPT",
+    "fast_mail",
+]
 
 _ATOM = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++"
 _ADDRESS = rb"%b(?:\.%b)*+" % (_ATOM, _ATOM) + rb"@[A-Za-z0-9]++(?:(?:\.|-++)[A-Za-z0-9]++)*+"
@@ -25,11 +36,19 @@ FAST: Final = re.compile(
     rb"(?:RCPT TO|rcpt TO):<(%b)>\r\n"
     rb"|(?:MAIL FROM|mail FROM):<((?:%b)?+)>"
     rb"(?: (?:SIZE|size)=([0-9]{1,18}))?+(?: (?:BODY|body)=(8BITMIME|8bitmime))?+()\r\n"
-    rb"|(?:DATA|data)()\r\n" % (_ADDRESS, _ADDRESS)
+    rb"|(?:DATA|data)()\r\n"
+    rb"|()\Z"
+    rb"|HELO ([A-Za-z0-9._-]{1,255}+)\r\n|(?:EHLO|ehlo) ([A-Za-z0-9._-]{1,255}+)\r\n"
+    rb"|(?:QUIT|quit)()\r\n" % (_ADDRESS, _ADDRESS)
 )
-# The group that closes an alternative, `lastindex`, tells which it was; DATA is what remains.
+# The group that closes an alternative, `lastindex`, tells which it was. END: nothing is left.
 RCPT: Final = 1
 MAIL: Final = 5
+DATA: Final = 6
+END: Final = 7
+HELO: Final = 8
+EHLO: Final = 9
+QUIT: Final = 10
 
 # An address no longer than this is within every limit of RFC 5321 §4.5.3.1.
 MAX_FAST_ADDRESS_OCTETS: Final = 64

@@ -95,7 +95,7 @@ class ReplyParser:
             raise broken(f"a reply has more than {MAX_REPLY_OCTETS} octets")
         found = _LINE.fullmatch(line)
         if found is None:
-            raise broken(f"{printable(line[:100])!r} is no reply")
+            raise broken(f"'{printable(line[:100])}' is no reply")
         if self._lines and not line.startswith(code := self._lines[0][:3]):
             # RFC 5321 §4.2.1: the code is the same on every line.
             raise broken(f"a {code.decode()} reply goes on with {found[1].decode()}")

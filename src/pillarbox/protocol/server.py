@@ -31,7 +31,18 @@ from pillarbox.protocol.event import (
     Rcpt,
 )
 from pillarbox.protocol.extension import Offer
-from pillarbox.protocol.fast import FAST, MAIL, MAX_FAST_ADDRESS_OCTETS, RCPT, fast_mail
+from pillarbox.protocol.fast import (
+    DATA,
+    EHLO,
+    END,
+    FAST,
+    HELO,
+    MAIL,
+    MAX_FAST_ADDRESS_OCTETS,
+    QUIT,
+    RCPT,
+    fast_mail,
+)
 from pillarbox.protocol.framing import (
     ChunkReader,
     DataReader,
@@ -65,9 +76,9 @@ NEEDS_EHLO = Reply(555, "5.5.4", "Parameters need EHLO")
 # Six octets of HELP make a hundred of reply: a burst of commands is answered in steps.
 MAX_REPLIES_WAITING: Final = 256
 
-_GREETING, _REFUSED, _READY, _MAIL, _RCPT, _CHUNKS, _DATA, _CHUNK, _SKIP, _CLOSED = (
+_GREETING, _HELLO, _READY, _MAIL, _RCPT, _CHUNKS, _DATA, _CHUNK, _SKIP, _CLOSED = (
     State.GREETING,
-    State.REFUSED,
+    State.HELLO,
     State.READY,
     State.MAIL,
     State.RCPT,
@@ -184,7 +195,7 @@ class ServerConnection:
         match = FAST.match
         while True:
             state = self._state
-            if found := match(buffer.data, buffer.offset) if state <= _CHUNKS else None:
+            if state <= _CHUNKS and (found := match(buffer.data, buffer.offset)):
                 fast = found.lastindex
                 if fast == RCPT:
                     if (
@@ -213,10 +224,21 @@ class ServerConnection:
                         self._out.append(SENDER_OK.wire)
                         self._state = _MAIL
                         continue
-                elif state is _RCPT:
+                elif fast == DATA:
+                    if state is _RCPT:
+                        buffer.offset = found.end()
+                        self._data()
+                        continue
+                elif fast == END:
+                    return self._wait()
+                elif state is _HELLO and (domain := found[EHLO] or found[HELO]):
+                    # A client's first command ends no transaction that anybody waits for.
                     buffer.offset = found.end()
-                    self._data()
+                    self._greet_client(domain.decode(), is_extended=fast == EHLO)
                     continue
+                elif state is _READY and fast == QUIT:
+                    self.close(GOODBYE)
+                    return NEED_CLOSE
             event = self._next_carefully()
             if event is not None:
                 return event
@@ -286,11 +308,14 @@ class ServerConnection:
 
     def _hello(self, hello: command.Hello) -> BodyAborted | None:
         aborted = self._end_transaction()
-        self.domain = hello.domain
-        self.is_extended = hello.is_extended
-        self._state = _READY
-        self._say(self.offer.extended_hello if hello.is_extended else self.offer.hello)
+        self._greet_client(hello.domain, is_extended=hello.is_extended)
         return aborted
+
+    def _greet_client(self, domain: str, *, is_extended: bool) -> None:
+        self.domain = domain
+        self.is_extended = is_extended
+        self._state = _READY
+        self._say(self.offer.extended_hello if is_extended else self.offer.hello)
 
     def _mail(self, mail: Mail) -> Mail | None:
         limit = self.offer.max_message_bytes

@@ -22,26 +22,26 @@ __all__ = ["COMMANDS", "Row", "State"]
 class State(enum.IntEnum):
     """Where a session stands. Up to `CHUNKS` commands are read; then the message, or nothing."""
 
-    GREETING = 0
-    """The greeting is owed."""
-    REFUSED = 1
+    REFUSED = 0
     """The greeting was a refusal: only QUIT is left (§3.1)."""
-    HELLO = 2
+    HELLO = 1
     """The client has to say EHLO or HELO."""
-    READY = 3
+    READY = 2
     """No transaction is open."""
-    MAIL = 4
+    MAIL = 3
     """There is a sender, and no recipient yet."""
-    RCPT = 5
+    RCPT = 4
     """There are recipients."""
-    CHUNKS = 6
+    CHUNKS = 5
     """A part of the message came by BDAT; more follows (RFC 3030)."""
-    DATA = 7
+    DATA = 6
     """The message is coming in, up to the final dot."""
-    CHUNK = 8
+    CHUNK = 7
     """The octets of a BDAT command are coming in."""
-    SKIP = 9
+    SKIP = 8
     """The octets of a refused BDAT command are coming in, to be thrown away."""
+    GREETING = 9
+    """The greeting is owed."""
     CLOSED = 10
     """All is said."""
 
