@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import stat
@@ -68,6 +69,7 @@ def open_sockets(host: str, port: int, *, reuse_port: bool = False) -> list[sock
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
+    absent: OSError | None = None
     try:
         for family, kind, _proto, _name, address in dict.fromkeys(found):
             # asyncio sets TCP_NODELAY only where the protocol is named; without it replies wait
@@ -81,8 +83,18 @@ def open_sockets(host: str, port: int, *, reuse_port: bool = False) -> list[sock
             if family == socket.AF_INET6:
                 # "::" is every interface, IPv4 too; any other address is just itself.
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
-            sock.bind((address[0], port, *address[2:]))
-            port = port or sock.getsockname()[1]
+            try:
+                sock.bind((address[0], port, *address[2:]))
+            except OSError as error:
+                # A container's "localhost" names ::1 though it has no IPv6: one is enough.
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise
+                absent = error
+                sockets.pop().close()
+            else:
+                port = port or sock.getsockname()[1]
+        if absent is not None and not sockets:
+            raise absent
     except BaseException:
         for sock in sockets:
             sock.close()
@@ -96,6 +108,8 @@ def open_unix_socket(path: str) -> socket.socket:
     Raises:
         OSError: The path is in use, is another kind of file, or cannot be written.
     """
+    if not hasattr(socket, "AF_UNIX"):
+        raise OSError(errno.EAFNOSUPPORT, "this system has no UNIX sockets; use a port")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with contextlib.suppress(FileNotFoundError):

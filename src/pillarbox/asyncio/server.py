@@ -14,9 +14,11 @@ import itertools
 import logging
 import os
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from pillarbox.asyncio.connection import Connection
 from pillarbox.config import Config
@@ -29,6 +31,10 @@ __all__ = ["Server", "serve"]
 log = logging.getLogger("pillarbox")
 
 TICK_SECONDS = 1.0
+# A burst of clients waits in the kernel while one batch is handled.
+BACKLOG = 2048
+# How long what was aborted, and the handler's `disconnect`, may take to end.
+ABORT_SECONDS = 5.0
 TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections; try again later")
 TOO_MANY_FROM_YOU = Reply(421, "4.7.0", "Too many connections from your address")
 
@@ -90,6 +96,7 @@ class Server:
         self._clock = clock
         self._servers: list[asyncio.Server] = []
         self._addresses: list[tuple[str, int] | str] = []
+        self._paths: list[str] = []
         self._connections: set[Connection] = set()
         self._per_host: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -133,15 +140,26 @@ class Server:
             OSError: The path is taken or cannot be written.
         """
         await self.listen_on(open_unix_socket(path))
+        self._paths.append(path)
 
     async def listen_on(self, sock: socket.socket) -> None:
-        """Listen on a socket that is bound already, and keep it."""
+        """Listen on a socket that is bound already, and close it in the end.
+
+        The path of a UNIX socket stays: it may be other processes' too.
+
+        Raises:
+            OSError: Another socket listens there.
+        """
+        address = socket_address(sock)
         create: Callable[..., Awaitable[asyncio.Server]] = self.loop.create_server
+        options: dict[str, Any] = {"sock": sock, "backlog": BACKLOG}
         if sock.family == getattr(socket, "AF_UNIX", None):
             create = self.loop.create_unix_server
-        # A burst of clients waits in the kernel while one batch is handled.
-        self._servers.append(await create(lambda: Connection(self), sock=sock, backlog=2048))
-        self._addresses.append(socket_address(sock))
+            if sys.version_info >= (3, 13) and type(self.loop).__module__.startswith("asyncio."):
+                options["cleanup_socket"] = False
+        sock.listen(BACKLOG)  # uvloop would keep a failure to itself
+        self._servers.append(await create(lambda: Connection(self), **options))
+        self._addresses.append(address)
         if self._ticking is None:
             _keep_heap()
             self._ticking = self.loop.call_later(TICK_SECONDS, self._tick)
@@ -155,10 +173,10 @@ class Server:
         for server in self._servers:
             server.close()
         self._servers.clear()
-        for address in self._addresses:
-            if isinstance(address, str) and address:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(address)
+        for path in self._paths:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        self._paths.clear()
         for connection in tuple(self._connections):
             connection.drain()
         with contextlib.suppress(TimeoutError):
@@ -167,9 +185,13 @@ class Server:
         for connection in tuple(self._connections):
             log.warning("%s: aborted, its transaction took too long", connection.session.id)
             connection.abort()
-        await self._until_empty()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ABORT_SECONDS):
+                await self._until_empty()
         if self._tasks:
-            await asyncio.wait(self._tasks)
+            _, late = await asyncio.wait(self._tasks, timeout=ABORT_SECONDS)
+            for task in late:
+                task.cancel()
         if self._ticking is not None:
             self._ticking.cancel()
             self._ticking = None

@@ -72,7 +72,9 @@ class IncomingBody:
             if self.kept_reply is None:
                 self._parts.append(data)
                 self._pending += len(data)
-        if self._pending and not reader.is_finished and self._may_go_out():
+        # Small chunks are whole when they are read, and pile up all the same.
+        is_end = reader.is_finished and reader.is_last
+        if self._pending and not is_end and self._may_go_out():
             self.is_announced = True
             return BodyPart(self._take(), is_last=False)
         return None

@@ -271,20 +271,25 @@ class ClientConnection:
 
     def _take(self, reply: Reply, awaited: Awaited | None) -> None:
         """Take one reply, and say what is due after it."""
-        if reply.code == 421:  # may come at any time (RFC 5321 §3.8)
-            self._end(reply, awaited)
-        elif awaited is None:
+        if awaited is None:
             self._take_unasked(reply)
+        elif reply.code == 421:  # may come at any time (RFC 5321 §3.8)
+            self._end(reply, awaited)
         else:
             _RUN[awaited](self, reply, awaited)
             self._pipeline.advance()
 
     def _take_unasked(self, reply: Reply) -> None:
-        if self._state is not ClientState.BODY or reply.code < 400:
+        """Take a goodbye, or a refusal of a message that is still on its way.
+
+        The latter is against RFC 5321 §4.1.1.4, and plain all the same; to hang up is the one way
+        to leave DATA without a message.
+        """
+        is_refusal = self._state is ClientState.BODY and reply.code >= 400
+        if not is_refusal and reply.code != 421:
             raise broken(f"nothing was asked, and {reply} came")
-        # A refusal before the final dot is against §4.1.1.4 and plain all the same. To hang up is
-        # the one way to leave DATA without a message.
-        self._end(reply, Awaited.DATA)
+        is_data = self._message is not None and self._message.writer is not None
+        self._end(reply, Awaited.DATA if is_data else Awaited.BDAT)
 
     def _greeted(self, reply: Reply, _awaited: Awaited) -> None:
         self.greeting = reply

@@ -499,8 +499,6 @@ class ServerConnection:
         self._out.append(reply.render(utf8=True) if mail.smtputf8 else reply.wire)
         if reply.is_positive:
             self._errors = 0
-        if reply.code == 421:
-            self._state = _CLOSED
         self._end_transaction()
 
     def close(self, reply: Reply) -> None:

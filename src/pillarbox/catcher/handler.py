@@ -1,0 +1,101 @@
+"""The handler of `pillarbox catch`: accepts everything and shows it.
+
+A message is accepted once it was shown or kept as a file: what nobody has seen is not lost behind
+a 250.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from pillarbox.catcher.arrival import Arrival, utc_now
+from pillarbox.catcher.printer import Printer
+from pillarbox.envelope import Body, Envelope, Session
+from pillarbox.handler import Reject
+from pillarbox.protocol.reply import Reply
+
+__all__ = ["Catcher", "View"]
+
+log = logging.getLogger("pillarbox")
+
+NOT_SHOWN = Reply(451, "4.3.0", "The message could not be shown; try again later")
+
+
+class View(Protocol):
+    """How messages look: terminal.py for people, record.py for programs."""
+
+    def render(self, arrival: Arrival) -> str:
+        """Give what to print of a message."""
+
+    def fallback(self, arrival: Arrival) -> str:
+        """Give something as plain as can be, when `render` failed."""
+
+
+class Catcher:
+    """Accepts every message.
+
+    Args:
+        view: How to show messages; `None` shows nothing of them.
+        printer: Where to show them; `None` with the view.
+        keep: Keeps a message, and gives its id.
+        on_closed: Is called once when nobody reads what is printed any more, and messages are not
+            kept otherwise.
+        clock: Tells the time in UTC.
+    """
+
+    def __init__(
+        self,
+        view: View | None,
+        printer: Printer | None,
+        *,
+        keep: Callable[[Session, Envelope, bytes], str] | None = None,
+        on_closed: Callable[[], None] = lambda: None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._view = view
+        self._printer = printer
+        self._keep = keep
+        self._on_closed = on_closed
+        self._clock = clock
+
+    async def message(self, session: Session, envelope: Envelope, body: Body) -> None:
+        """Keep the message, if that is wanted, and show it."""
+        octets = await body.read()
+        name = self._keep(session, envelope, octets) if self._keep else None
+        if self._view is None or self._printer is None:
+            return
+        arrival = Arrival.of(session, envelope, octets, id=name, clock=self._clock)
+        try:
+            await self._printer.print(functools.partial(_render, self._view, arrival))
+        except OSError as error:
+            self._note(session, error)
+            if self._keep is None:
+                raise Reject(NOT_SHOWN) from None
+
+    def _note(self, session: Session, error: OSError) -> None:
+        """Tell the operator that messages cannot be printed."""
+        if error.errno != errno.EPIPE:
+            log.error(
+                "%s: a message could not be printed: %s; see where standard output goes",
+                session.id,
+                error.strerror or error,
+            )
+        elif self._keep is not None:
+            log.warning("standard output is closed; messages are kept, and shown no more")
+            self._view = None
+        else:
+            on_closed, self._on_closed = self._on_closed, lambda: None
+            on_closed()
+
+
+def _render(view: View, arrival: Arrival) -> str:
+    try:
+        return view.render(arrival)
+    except Exception:
+        log.exception("message %s cannot be shown as it should be", arrival.id)
+        return view.fallback(arrival)

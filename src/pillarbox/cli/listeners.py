@@ -1,0 +1,156 @@
+"""The sockets of a server: bound before anything else starts, or one line about what to change."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterable
+
+from pillarbox.cli.errors import Failure
+from pillarbox.listen import ListenAddress, socket_address
+
+__all__ = [
+    "address_of",
+    "cannot_listen",
+    "close_listeners",
+    "each_once",
+    "open_listeners",
+    "remove_path",
+    "url",
+]
+
+
+def open_listeners(
+    addresses: Iterable[ListenAddress], *, workers: int
+) -> list[list[socket.socket]]:
+    """Bind all addresses, and give each worker its sockets.
+
+    TCP sockets are one for each worker, among which the kernel deals out the connections; a UNIX
+    socket is one for all.
+
+    Raises:
+        Failure: One cannot be bound.
+    """
+    per_worker: list[list[socket.socket]] = [[] for _ in range(workers)]
+    for address in addresses:
+        if address.path is not None and not hasattr(socket, "AF_UNIX"):
+            raise Failure("--listen unix: needs UNIX sockets, which this system lacks; use a port")
+        try:
+            opened = _open_for_one(address) if workers == 1 else _open_for_all(address, workers)
+        except (OSError, ValueError) as error:
+            for sockets in per_worker:
+                close_listeners(sockets, forever=True)
+            raise cannot_listen(address, error) from None
+        for sockets, more in zip(per_worker, opened, strict=True):
+            sockets += more
+    return per_worker
+
+
+def _open_for_one(address: ListenAddress) -> list[list[socket.socket]]:
+    return [address.open()]
+
+
+def _open_for_all(address: ListenAddress, workers: int) -> list[list[socket.socket]]:
+    if address.path is not None:
+        return [address.open()] * workers
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise Failure("--workers needs SO_REUSEPORT, which this system lacks; leave --workers out")
+    # SO_REUSEPORT would let us in beside another program that set it, and each would get half
+    # of the mail; so the port is tried without it first.
+    first = address.open()
+    port = first[0].getsockname()[1]
+    close_listeners(first)
+    same = ListenAddress(host=address.host, port=port)
+    return [same.open(reuse_port=True) for _ in range(workers)]
+
+
+def close_listeners(sockets: Iterable[socket.socket], *, forever: bool = False) -> None:
+    """Close sockets; `forever` removes the paths of UNIX sockets as well."""
+    for sock in sockets:
+        # One that is shared was closed with another worker's already.
+        path = socket_address(sock) if sock.fileno() >= 0 else None
+        sock.close()
+        if forever and isinstance(path, str) and path:
+            remove_path(path)
+
+
+def remove_path(path: str) -> None:
+    """Remove the path of a UNIX socket that nobody listens on any more."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def url(sock: socket.socket) -> str:
+    """Tell what a socket listens on: `smtp://127.0.0.1:1025` or `unix:/path`."""
+    address = address_of(sock)
+    return _text_of(address) if address.path is not None else f"smtp://{_text_of(address)}"
+
+
+def address_of(sock: socket.socket) -> ListenAddress:
+    """Tell what a bound socket listens on."""
+    match socket_address(sock):
+        case (host, port):
+            return ListenAddress(host=host, port=port)
+        case path:
+            return ListenAddress(path=str(path))
+
+
+def cannot_listen(address: ListenAddress, error: Exception) -> Failure:
+    """Say why an address cannot be listened on, and what to do."""
+    remedy = _tcp_remedy(address, error) if address.path is None else _unix_remedy(error)
+    return Failure(f"--listen {_text_of(address)}: {remedy}")
+
+
+def _text_of(address: ListenAddress) -> str:
+    """Write an address as `--listen` takes it."""
+    if address.path is not None:
+        return f"unix:{address.path}"
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return f"{host}:{address.port}"
+
+
+def _tcp_remedy(address: ListenAddress, error: Exception) -> str:
+    if isinstance(error, (socket.gaierror, ValueError)):
+        return f"no such host is known; write an address, such as 127.0.0.1:{address.port}"
+    match _number(error):
+        case errno.EADDRINUSE:
+            return "another program listens there; stop it or choose another port, 0 for a free one"
+        case errno.EACCES | errno.EPERM:
+            return (
+                "not allowed; ports below 1024 are for root and holders of CAP_NET_BIND_SERVICE,"
+                " others choose a port above"
+            )
+        case errno.EADDRNOTAVAIL:
+            return (
+                "this machine has no such address; write one that it has,"
+                f" or '[::]:{address.port}' for every interface"
+            )
+        case _:
+            return f"{_text(error)}; choose another address"
+
+
+def _unix_remedy(error: Exception) -> str:
+    match _number(error):
+        case errno.EADDRINUSE:
+            return "another program listens there, or it is no socket; remove it or choose another"
+        case errno.ENOENT | errno.ENOTDIR:
+            return "there is no such folder; make it"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return "not allowed; choose a folder that you may write to"
+        case _:
+            return f"{_text(error)}; choose another path"
+
+
+def _number(error: Exception) -> int | None:
+    return error.errno if isinstance(error, OSError) else None
+
+
+def _text(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def each_once(per_worker: Iterable[Iterable[socket.socket]]) -> list[socket.socket]:
+    """Give the sockets of all workers, those that are shared once."""
+    return list(dict.fromkeys(sock for sockets in per_worker for sock in sockets))

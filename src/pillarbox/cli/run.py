@@ -1,0 +1,176 @@
+"""Running a server, for any command: sockets, event loop, signals, and the line that says so.
+
+A command calls `run()` with what makes its handler, which is called in the running event loop of
+each process that serves. It ends when a signal has come and the open transactions are done. One
+process that serves is all here; several of them: workers.py; one that is started again when its
+files change: reload.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+from pillarbox.asyncio import Server
+from pillarbox.cli.errors import Failure
+from pillarbox.cli.fork import Child, Parent, end_by
+from pillarbox.cli.listeners import (
+    address_of,
+    cannot_listen,
+    close_listeners,
+    each_once,
+    open_listeners,
+    remove_path,
+    url,
+)
+from pillarbox.cli.logs import configure_logs
+from pillarbox.cli.notify import notify
+from pillarbox.cli.options import Listening
+from pillarbox.cli.reload import fork_reloading
+from pillarbox.cli.workers import fork_workers
+from pillarbox.config import Config
+from pillarbox.handler import AnyHandler
+
+__all__ = ["run"]
+
+
+def run(
+    make_handler: Callable[[], AnyHandler], listening: Listening, *, reload: bool = False
+) -> None:
+    """Take mail until SIGTERM or SIGINT, then let open transactions end.
+
+    Args:
+        make_handler: Makes the handler, once in each process that serves, in its running event
+            loop. It may raise `Failure`.
+        listening: What the common options say.
+        reload: Start again when a Python file in the current folder changes.
+
+    Raises:
+        Failure: An address cannot be listened on, or an option cannot work here.
+    """
+    configure_logs(listening.log_format, listening.log_level)
+    new_loop = _loop_factory(listening.loop)
+    if reload or listening.workers > 1:
+        child = _fork(listening, reload=reload)
+        if child is None:
+            return
+        sockets = child.sockets
+    else:
+        child = None
+        [sockets] = open_listeners(listening.addresses, workers=1)
+    try:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(_take_mail(make_handler, listening.config, sockets, child))
+    finally:
+        close_listeners(sockets)
+        if child is None:
+            # The server closed its sockets, and with that they forgot their paths.
+            for address in listening.addresses:
+                if address.path is not None:
+                    remove_path(address.path)
+
+
+def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Choose the event loop."""
+    if name != "asyncio":
+        try:
+            from uvloop import new_event_loop
+        except ImportError:
+            if name == "uvloop":
+                raise Failure(
+                    '--loop uvloop: it is not installed; pip install "pillarbox[fast]",'
+                    " or leave --loop out"
+                ) from None
+        else:
+            return new_event_loop
+    return asyncio.new_event_loop
+
+
+def _fork(listening: Listening, *, reload: bool) -> Child | None:
+    """Be the parent to the end; in a child, go on with what it serves."""
+    if not hasattr(os, "fork"):
+        raise Failure("--workers and --reload need fork, which this system lacks; leave them out")
+    if reload and listening.workers > 1:
+        raise Failure("--reload is for one process; leave --workers out")
+    drain_seconds = listening.config.drain_seconds
+    parent = Parent(open_listeners(listening.addresses, workers=listening.workers))
+    first = parent.per_child[0]
+    look_after = fork_reloading if reload else fork_workers
+    try:
+        child = look_after(parent, announce=lambda: _announce(first), drain_seconds=drain_seconds)
+    except BaseException:
+        close_listeners(each_once(parent.per_child), forever=True)
+        raise
+    if child is None:
+        notify("STOPPING=1")
+        parent.stop(drain_seconds)
+    return child
+
+
+async def _take_mail(
+    make_handler: Callable[[], AnyHandler],
+    config: Config,
+    sockets: Sequence[socket.socket],
+    child: Child | None,
+) -> None:
+    if child is None:
+        # To make a handler is to import it, perhaps for long; asyncio.run() would not interrupt it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    server = Server(make_handler(), config=config)
+    stop = asyncio.Event()
+    _hear_signals(stop, child)
+    try:
+        for sock in sockets:
+            address = address_of(sock)  # which a failure makes the socket forget
+            try:
+                await server.listen_on(sock)
+            except OSError as error:
+                raise cannot_listen(address, error) from None
+        if child is None:
+            _announce(sockets)
+        else:
+            child.tell_ready()
+        await stop.wait()
+        if child is None:
+            notify("STOPPING=1")
+    finally:
+        await server.close()
+
+
+def _announce(sockets: Iterable[socket.socket]) -> None:
+    """Tell people and systemd that clients can come."""
+    for sock in sockets:
+        print(f"listening on {url(sock)}", file=sys.stderr, flush=True)  # noqa: T201
+    notify("READY=1")
+
+
+def _hear_signals(stop: asyncio.Event, child: Child | None) -> None:
+    """Stop at the first signal; at a second one, end at once.
+
+    A child stops at however many SIGTERM, for systemd sends one to each process and the parent one
+    more; its end at once is the parent's SIGKILL. It stops as well when the parent is gone.
+    """
+    loop = asyncio.get_running_loop()
+
+    def hear(number: int) -> None:
+        if stop.is_set() and child is None:
+            end_by(number)
+        stop.set()
+
+    numbers = (signal.SIGTERM,) if child is not None else (signal.SIGTERM, signal.SIGINT)
+    for number in numbers:
+        try:
+            loop.add_signal_handler(number, hear, number)
+        except NotImplementedError:  # on Windows
+            signal.signal(number, lambda number, _: loop.call_soon_threadsafe(hear, number))
+    if child is not None:
+        loop.add_reader(child.lifeline, _hear_no_more, loop, child, stop)
+
+
+def _hear_no_more(loop: asyncio.AbstractEventLoop, child: Child, stop: asyncio.Event) -> None:
+    loop.remove_reader(child.lifeline)
+    stop.set()
