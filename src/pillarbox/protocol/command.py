@@ -8,15 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypeVar
 
 from pillarbox.protocol.address import AddressError, Path, parse_path
+from pillarbox.protocol.dsn import (
+    MailDsn,
+    Notify,
+    RcptDsn,
+    Return,
+    decode_xtext,
+    parse_envid,
+    parse_notify,
+    parse_orcpt,
+    parse_ret,
+)
 from pillarbox.protocol.error import RemoteProtocolError
-from pillarbox.protocol.event import BodyType, Mail, Rcpt
+from pillarbox.protocol.event import NO_MAIL_DSN, NO_RCPT_DSN, BodyType, Mail, Rcpt
 from pillarbox.protocol.reply import Reply
 
 __all__ = [
+    "Authenticate",
     "Bdat",
     "Command",
     "Data",
@@ -26,8 +39,10 @@ __all__ = [
     "Noop",
     "Quit",
     "Rset",
+    "StartTls",
     "Vrfy",
     "check_smtputf8",
+    "parse_auth",
     "parse_bdat",
     "parse_data",
     "parse_ehlo",
@@ -39,9 +54,12 @@ __all__ = [
     "parse_quit",
     "parse_rcpt",
     "parse_rset",
+    "parse_starttls",
     "parse_vrfy",
     "split_verb",
 ]
+
+_T = TypeVar("_T")
 
 SYNTAX_ERROR = Reply(501, "5.5.4", "Syntax error in parameters")
 BAD_SENDER = Reply(501, "5.1.7", "Bad sender address")
@@ -56,6 +74,19 @@ class Hello:
 
     domain: str
     is_extended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StartTls:
+    """STARTTLS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """AUTH: a mechanism, and perhaps its initial response, as it stood there."""
+
+    mechanism: str
+    initial: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +132,21 @@ class Quit:
     """QUIT."""
 
 
-Command: TypeAlias = Hello | Mail | Rcpt | Data | Bdat | Rset | Noop | Vrfy | Expn | Help | Quit
+Command: TypeAlias = (
+    Hello
+    | StartTls
+    | Authenticate
+    | Mail
+    | Rcpt
+    | Data
+    | Bdat
+    | Rset
+    | Noop
+    | Vrfy
+    | Expn
+    | Help
+    | Quit
+)
 
 # ASCII digits only, here and everywhere: \d and int() take full-width ones.
 _SIZE = re.compile(r"[0-9]{1,20}")
@@ -109,6 +154,7 @@ _BDAT = re.compile(rb"([0-9]{1,20}+)(?: ++(LAST))?+ *+", re.IGNORECASE)
 # Names of machines as they are: an underscore, a hyphen at the end, an IPv6 address that forgot
 # its tag. §4.1.4 lets no message fail for them; what is kept out is what harms logs and headers.
 _HELLO = re.compile(r"[A-Za-z0-9._:%\[\]\xa0-\U0010ffff-]{1,255}")
+_AUTH = re.compile(rb"([A-Za-z0-9_-]{1,20})(?: ++([!-~]++))?+")
 # RFC 5321 §4.1.2, esmtp-param; octets beyond ASCII by RFC 6531 §3.3.
 _PARAMETER = re.compile(rb" ++([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([\x21-\x3c\x3e-\x7e\x80-\xff]++))?+")
 
@@ -151,7 +197,10 @@ def parse_mail(argument: bytes) -> Mail:
     raw = _parameters(rest, end)
     size: int | None = None
     body: BodyType | None = None
-    smtputf8 = False
+    smtputf8 = requires_tls = False
+    ret: Return | None = None
+    envid: str | None = None
+    auth: str | None = None
     for keyword, value in raw.items():
         match keyword:
             case "SIZE":
@@ -164,10 +213,39 @@ def parse_mail(argument: bytes) -> Mail:
                 if value is not None:
                     raise _syntax("SMTPUTF8 takes no value")
                 smtputf8 = True
+            case "RET":
+                ret = _value(parse_ret, value)
+            case "ENVID":
+                envid = _value(parse_envid, value)
+            case "REQUIRETLS":
+                if value is not None:
+                    raise _syntax("REQUIRETLS takes no value")
+                requires_tls = True
+            case "AUTH":
+                auth = _value(_parse_auth_parameter, value)
             case _:
                 raise RemoteProtocolError(keyword, reply=UNKNOWN_PARAMETER)
     check_smtputf8(path, smtputf8=smtputf8)
-    return Mail(path, size, body, smtputf8, raw)
+    dsn = MailDsn(ret, envid) if ret or envid else NO_MAIL_DSN
+    return Mail(path, size, body, smtputf8, dsn, requires_tls, auth, raw)
+
+
+def _value(parse: Callable[[str | None], _T], value: str | None) -> _T:
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise _syntax(str(error)) from None
+
+
+def _parse_auth_parameter(value: str | None) -> str:
+    """Read AUTH=, an address as xtext or `<>` (RFC 4954 §5)."""
+    text = decode_xtext(value or "")
+    if text == "<>":
+        return ""
+    path, end = parse_path(b"<%b>" % text.encode())
+    if path.is_null or end != len(text) + 2:
+        raise AddressError("AUTH is an address or <>")
+    return path.mailbox
 
 
 def _body_type(value: str | None) -> BodyType:
@@ -192,9 +270,18 @@ def parse_rcpt(argument: bytes) -> Rcpt:
     if path.is_null:
         raise RemoteProtocolError("<>", reply=BAD_RECIPIENT.saying("Nobody is no recipient"))
     raw = _parameters(rest, end)
-    if raw:
-        raise RemoteProtocolError(next(iter(raw)), reply=UNKNOWN_PARAMETER)
-    return Rcpt(path, raw)
+    notify: Notify | None = None
+    orcpt_type = orcpt = None
+    for keyword, value in raw.items():
+        match keyword:
+            case "NOTIFY":
+                notify = _value(parse_notify, value)
+            case "ORCPT":
+                orcpt_type, orcpt = _value(parse_orcpt, value)
+            case _:
+                raise RemoteProtocolError(keyword, reply=UNKNOWN_PARAMETER)
+    dsn = RcptDsn(notify, orcpt_type, orcpt) if raw else NO_RCPT_DSN
+    return Rcpt(path, dsn, raw)
 
 
 def check_smtputf8(path: Path, *, smtputf8: bool) -> None:
@@ -225,6 +312,20 @@ def _parameters(octets: bytes, start: int) -> dict[str, str | None]:
             raise _syntax("Not valid UTF-8") from None
         start = found.end()
     return parameters
+
+
+def parse_starttls(argument: bytes) -> StartTls:
+    """Read STARTTLS, which takes no argument (RFC 3207 §4)."""
+    _no_argument(argument, "STARTTLS")
+    return StartTls()
+
+
+def parse_auth(argument: bytes) -> Authenticate:
+    """Read AUTH's argument: a mechanism and an initial response (RFC 4954 §4)."""
+    found = _AUTH.fullmatch(argument)
+    if found is None:
+        raise _syntax("Syntax: AUTH mechanism [initial-response]")
+    return Authenticate(found[1].decode().upper(), found[2])
 
 
 def parse_data(argument: bytes) -> Data:

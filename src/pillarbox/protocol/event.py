@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias
 
 from pillarbox.protocol.address import Path
+from pillarbox.protocol.dsn import MailDsn, RcptDsn
 from pillarbox.protocol.reply import Reply
+from pillarbox.protocol.sasl import Credentials
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as value
@@ -27,6 +29,8 @@ __all__ = [
     "NEED_CLOSE",
     "NEED_DATA",
     "NEED_SEND",
+    "NEED_TLS",
+    "Auth",
     "BodyAborted",
     "BodyPart",
     "BodyType",
@@ -64,6 +68,8 @@ class _NoParameters(Mapping[str, str | None]):
 
 Parameters: TypeAlias = Mapping[str, str | None]
 NO_PARAMETERS: Final[Parameters] = _NoParameters()
+NO_MAIL_DSN: Final = MailDsn()
+NO_RCPT_DSN: Final = RcptDsn()
 
 
 @value(frozen=True, slots=True)
@@ -82,6 +88,9 @@ class Mail:
         size: The octets that SIZE announces, if it does (RFC 1870).
         body: What BODY says, if anything.
         smtputf8: Whether the message may have UTF-8 in addresses and headers (RFC 6531).
+        dsn: What is wanted of delivery status notifications (RFC 3461).
+        requires_tls: Whether every further hop has to be encrypted and verified (RFC 8689).
+        auth: Who submitted the message, as the client says: AUTH= (RFC 4954 §5); empty for `<>`.
         parameters: Every parameter as it came, by its keyword in capitals.
     """
 
@@ -89,6 +98,9 @@ class Mail:
     size: int | None = None
     body: BodyType | None = None
     smtputf8: bool = False
+    dsn: MailDsn = NO_MAIL_DSN
+    requires_tls: bool = False
+    auth: str | None = None
     parameters: Parameters = NO_PARAMETERS
     tag: ClassVar[Literal[1]] = 1
 
@@ -99,10 +111,12 @@ class Rcpt:
 
     Attributes:
         path: The forward-path.
+        dsn: What is wanted of delivery status notifications (RFC 3461).
         parameters: Every parameter as it came, by its keyword in capitals.
     """
 
     path: Path
+    dsn: RcptDsn = NO_RCPT_DSN
     parameters: Parameters = NO_PARAMETERS
     tag: ClassVar[Literal[2]] = 2
 
@@ -135,6 +149,20 @@ class BodyAborted:
     tag: ClassVar[Literal[4]] = 4
 
 
+@value(frozen=True, slots=True)
+class Auth:
+    """A client wants to be known (RFC 4954). Answer by `answer_auth()`, or with a refusal.
+
+    Attributes:
+        mechanism: The SASL mechanism's name.
+        credentials: What the client claims and how it proves it.
+    """
+
+    mechanism: str
+    credentials: Credentials
+    tag: ClassVar[Literal[5]] = 5
+
+
 class Need:
     """What the protocol needs of the driver before it can go on; compare by identity."""
 
@@ -150,10 +178,13 @@ class Need:
 NEED_DATA: Final = Need("NEED_DATA")
 """Send what there is to send, and feed what the peer says next."""
 
+NEED_TLS: Final = Need("NEED_TLS")
+"""Send what there is to send, do the TLS handshake, and call `tls_started()`."""
+
 NEED_SEND: Final = Need("NEED_SEND")
 """Send what there is to send, and ask again: replies pile up that a client may never read."""
 
 NEED_CLOSE: Final = Need("NEED_CLOSE")
 """Send what there is to send, and close the connection."""
 
-Event: TypeAlias = Connect | Mail | Rcpt | BodyPart | BodyAborted
+Event: TypeAlias = Connect | Mail | Rcpt | BodyPart | BodyAborted | Auth

@@ -6,10 +6,12 @@ What the parameters of MAIL and RCPT mean: command.py.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pillarbox.protocol.address import AddressError, parse_domain
 from pillarbox.protocol.reply import Reply
+from pillarbox.protocol.sasl import MechanismFactory
 
 __all__ = ["Offer"]
 
@@ -30,6 +32,15 @@ class Offer:
             them, the server says 421: no program that works comes near it.
         whole_body_octets: A message of up to this size comes as one event, a larger one in parts.
         idle_timeout_seconds: How long to wait for the client. RFC 5321 §4.5.3.2.7 wants 300.
+        is_lmtp: Speak LMTP (RFC 2033): LHLO, and a reply for each recipient of a message.
+        offers_tls: Offer STARTTLS (RFC 3207).
+        requires_tls: Refuse MAIL without TLS.
+        mechanisms: The SASL mechanisms to offer, by name; none means no AUTH (RFC 4954).
+        requires_auth: Refuse MAIL before AUTH.
+        allows_plaintext_auth: Offer AUTH without TLS, where passwords can be overheard.
+        max_auth_failures: After this many the server says 421: guessing has to cost connections.
+        max_idle_commands: After this many commands with no message accepted between them the
+            server says 421: NOOP in a loop is no mail.
         accept_bare_newlines: Take messages with a bare CR or LF. Such a one may be two messages to
             the next relay, so this is for programs that keep mail to themselves.
 
@@ -45,12 +56,22 @@ class Offer:
     whole_body_octets: int = 65_536
     idle_timeout_seconds: float = 300.0
     accept_bare_newlines: bool = False
+    is_lmtp: bool = False
+    offers_tls: bool = False
+    requires_tls: bool = False
+    mechanisms: Mapping[str, MechanismFactory] = field(default_factory=dict)
+    requires_auth: bool = False
+    allows_plaintext_auth: bool = False
+    max_auth_failures: int = 3
+    max_idle_commands: int = 1000
 
     greeting: Reply = field(init=False, repr=False)
     hello: Reply = field(init=False, repr=False)
     """The answer to HELO."""
     extended_hello: Reply = field(init=False, repr=False)
-    """The answer to EHLO: a line for each extension."""
+    """The answer to EHLO or LHLO: a line for each extension."""
+    extended_hello_tls: Reply = field(init=False, repr=False)
+    """The same within TLS."""
 
     def __post_init__(self) -> None:
         """Check the values and make the replies."""
@@ -67,21 +88,32 @@ class Offer:
             ("max_command_octets", 512),
             ("max_errors", 1),
             ("whole_body_octets", 0),
+            ("max_auth_failures", 1),
+            ("max_idle_commands", 1),
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; the least is {least}")
         if self.idle_timeout_seconds <= 0:
             raise ValueError("idle_timeout_seconds must be more than 0")
+        if self.requires_auth and not self.mechanisms:
+            raise ValueError("AUTH is required, but there is nobody to log in: give logins")
+        if self.requires_tls and not self.offers_tls:
+            raise ValueError("TLS is required, but there is no certificate: give one and its key")
         replies = {
-            "greeting": Reply(220, None, f"{self.hostname} ESMTP"),
+            "greeting": Reply(220, None, f"{self.hostname} {'LMTP' if self.is_lmtp else 'ESMTP'}"),
             "hello": Reply(250, None, self.hostname),
-            "extended_hello": Reply(250, None, "\n".join((self.hostname, *self.keywords()))),
+            "extended_hello": self._hello(is_tls=False),
+            "extended_hello_tls": self._hello(is_tls=True),
         }
         for name, reply in replies.items():
             object.__setattr__(self, name, reply)
 
-    def keywords(self) -> tuple[str, ...]:
-        """List the extensions as EHLO shows them."""
+    def _hello(self, *, is_tls: bool) -> Reply:
+        return Reply(250, None, "\n".join((self.hostname, *self.keywords(is_tls=is_tls))))
+
+    def keywords(self, *, is_tls: bool = False) -> tuple[str, ...]:
+        """List the extensions as EHLO shows them; some are for one side of STARTTLS alone."""
+        mechanisms = self.mechanism_names(is_tls=is_tls)
         return (
             "PIPELINING",
             f"SIZE {self.max_message_bytes}",
@@ -89,7 +121,25 @@ class Offer:
             "SMTPUTF8",
             "CHUNKING",
             "BINARYMIME",
+            "DSN",
             "ENHANCEDSTATUSCODES",
             f"LIMITS RCPTMAX={self.max_recipients}",
+            *(["STARTTLS"] if self.offers_tls and not is_tls else []),
+            *(["REQUIRETLS"] if is_tls else []),
+            *([f"AUTH {' '.join(mechanisms)}"] if mechanisms else []),
             "HELP",
         )
+
+    def mechanism_names(self, *, is_tls: bool) -> list[str]:
+        """List the SASL mechanisms that may be used now.
+
+        -PLUS binds to TLS, EXTERNAL takes the identity from it, and without TLS there are only
+        those that the operator allows to be overheard.
+        """
+        if not is_tls and not self.allows_plaintext_auth:
+            return []
+        return [
+            name
+            for name in self.mechanisms
+            if is_tls or not (name.endswith("-PLUS") or name == "EXTERNAL")
+        ]

@@ -90,8 +90,10 @@ class Reply:
             for piece in _fold(line if utf8 else _ascii(line), room)
         ]
         last = len(lines) - 1
+        # An empty challenge keeps its space, which clients of RFC 4954 look for.
+        trailing = "" if self.code == 334 else " "
         return b"".join(
-            f"{self.code}{'-' if number < last else ' '}{prefix}{line}".rstrip(" ").encode()
+            f"{self.code}{'-' if number < last else ' '}{prefix}{line}".rstrip(trailing).encode()
             + b"\r\n"
             for number, line in enumerate(lines)
         )

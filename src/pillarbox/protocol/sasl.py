@@ -110,10 +110,12 @@ class TlsFacts:
     """What a mechanism may want to know of the TLS connection it runs in.
 
     Attributes:
-        unique_bindings: Channel bindings by their names, such as `tls-exporter` (RFC 9266).
+        bindings: Channel bindings by their names, such as `tls-exporter` (RFC 9266).
+        client_name: Whom the client's certificate was made out to, if it showed a valid one.
     """
 
     bindings: Mapping[str, bytes] = field(default_factory=dict)
+    client_name: str | None = None
 
 
 class Mechanism(Protocol):

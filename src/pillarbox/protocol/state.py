@@ -16,7 +16,7 @@ from pillarbox.protocol import command
 from pillarbox.protocol.command import Command
 from pillarbox.protocol.reply import Reply
 
-__all__ = ["COMMANDS", "Row", "State"]
+__all__ = ["COMMANDS", "LMTP_COMMANDS", "Row", "State"]
 
 
 class State(enum.IntEnum):
@@ -42,10 +42,15 @@ class State(enum.IntEnum):
     """The octets of a refused BDAT command are coming in, to be thrown away."""
     GREETING = 9
     """The greeting is owed."""
-    CLOSED = 10
+    AUTH = 10
+    """A response to a SASL challenge is due."""
+    TLS = 11
+    """The TLS handshake is due."""
+    CLOSED = 12
     """All is said."""
 
 
+_OPEN: Final = frozenset({State.MAIL, State.RCPT, State.CHUNKS})
 _ANY: Final = frozenset({State.HELLO, State.READY, State.MAIL, State.RCPT, State.CHUNKS})
 
 
@@ -56,6 +61,7 @@ def _bad_sequence(text: str) -> Reply:
 _HELLO_FIRST = _bad_sequence("Say EHLO first")
 _REFUSED = _bad_sequence("No service here; QUIT is all that is left")
 _NESTED_MAIL = _bad_sequence("A transaction is open; RSET ends it")
+_NOT_NOW = _bad_sequence("{verb} has no place in a transaction; RSET ends it")
 _NO_MAIL = _bad_sequence("{verb} needs a MAIL command first")
 _NO_RCPT = _bad_sequence("{verb} needs a RCPT command that was accepted")
 _IN_CHUNKS = _bad_sequence("BDAT has begun; LAST or RSET ends it")
@@ -83,16 +89,23 @@ def _row(
 COMMANDS: Final[Mapping[bytes, Row]] = {
     b"EHLO": _row("EHLO", command.parse_ehlo),
     b"HELO": _row("HELO", command.parse_helo),
+    b"STARTTLS": _row(
+        "STARTTLS",
+        command.parse_starttls,
+        frozenset({State.HELLO, State.READY}),
+        dict.fromkeys(_OPEN, _NOT_NOW),
+    ),
+    b"AUTH": _row(
+        "AUTH",
+        command.parse_auth,
+        frozenset({State.READY}),
+        {State.HELLO: _HELLO_FIRST, **dict.fromkeys(_OPEN, _NOT_NOW)},
+    ),
     b"MAIL": _row(
         "MAIL",
         command.parse_mail,
         frozenset({State.READY}),
-        {
-            State.HELLO: _HELLO_FIRST,
-            State.MAIL: _NESTED_MAIL,
-            State.RCPT: _NESTED_MAIL,
-            State.CHUNKS: _NESTED_MAIL,
-        },
+        {State.HELLO: _HELLO_FIRST, **dict.fromkeys(_OPEN, _NESTED_MAIL)},
     ),
     b"RCPT": _row(
         "RCPT",
@@ -123,4 +136,10 @@ COMMANDS: Final[Mapping[bytes, Row]] = {
     b"EXPN": _row("EXPN", command.parse_expn),
     b"HELP": _row("HELP", command.parse_help),
     b"QUIT": _row("QUIT", command.parse_quit, _ANY | {State.REFUSED}),
+}
+
+# RFC 2033 §4.1: LMTP has LHLO in place of both.
+LMTP_COMMANDS: Final[Mapping[bytes, Row]] = {
+    b"LHLO": _row("LHLO", command.parse_ehlo),
+    **{verb: row for verb, row in COMMANDS.items() if verb not in (b"EHLO", b"HELO")},
 }
