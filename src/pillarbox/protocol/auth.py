@@ -33,12 +33,14 @@ class AuthExchange:
     """One AUTH command and the lines that belong to it.
 
     Args:
+        name: The mechanism's name.
         mechanism: What speaks to the client, fresh for this exchange.
     """
 
-    __slots__ = ("_mechanism",)
+    __slots__ = ("_mechanism", "name")
 
-    def __init__(self, mechanism: Mechanism) -> None:
+    def __init__(self, name: str, mechanism: Mechanism) -> None:
+        self.name = name
         self._mechanism = mechanism
 
     def start(self, initial: bytes | None) -> Reply | Question | Success | Failure:

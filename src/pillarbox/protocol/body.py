@@ -34,7 +34,7 @@ class IncomingBody:
         "_parts",
         "_pending",
         "is_announced",
-        "kept_reply",
+        "kept_replies",
         "reader",
         "refusal",
     )
@@ -43,7 +43,7 @@ class IncomingBody:
         self.reader = reader
         self.is_announced = False
         """Whether a part has been given out, so that somebody waits for the rest."""
-        self.kept_reply: Reply | None = None
+        self.kept_replies: tuple[Reply, ...] = ()
         """The answer that came before the end of the message."""
         self.refusal: Reply | None = None
         """The rule that the message broke."""
@@ -69,7 +69,7 @@ class IncomingBody:
                 return self.refuse(TOO_LARGE)
             if self._newlines is not None and not self._newlines.accepts(data):
                 return self.refuse(BARE_NEWLINE)
-            if self.kept_reply is None:
+            if not self.kept_replies:
                 self._parts.append(data)
                 self._pending += len(data)
         # Small chunks are whole when they are read, and pile up all the same.
@@ -87,7 +87,7 @@ class IncomingBody:
         # A CR may be the last octet of all, by BDAT.
         if self.refusal is None and self._newlines and not self._newlines.accepts(b"", final=True):
             return self.refuse(BARE_NEWLINE)
-        if self.refusal is not None or self.kept_reply is not None:
+        if self.refusal is not None or self.kept_replies:
             return None
         return BodyPart(self._take(), is_last=True)
 
@@ -100,7 +100,7 @@ class IncomingBody:
 
     def abort(self, reply: Reply | None) -> BodyAborted | None:
         """Tell whoever waits for the rest, if anybody does, that it will not come."""
-        if self.is_announced and self.kept_reply is None:
+        if self.is_announced and not self.kept_replies:
             self.is_announced = False
             return BodyAborted(reply)
         return None

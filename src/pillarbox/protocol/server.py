@@ -11,17 +11,20 @@ the careful parsers of command.py, under the table of state.py. The message itse
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
-from pillarbox.protocol import command
+from pillarbox.protocol import command, replies
 from pillarbox.protocol.address import Path
+from pillarbox.protocol.auth import MAX_RESPONSE_OCTETS, AuthExchange
 from pillarbox.protocol.body import IncomingBody
 from pillarbox.protocol.error import LocalProtocolError, RemoteProtocolError
 from pillarbox.protocol.event import (
     NEED_CLOSE,
     NEED_DATA,
     NEED_SEND,
+    NEED_TLS,
+    Auth,
     BodyAborted,
     BodyPart,
     Connect,
@@ -50,30 +53,14 @@ from pillarbox.protocol.framing import (
     NewlineCheck,
     ReceiveBuffer,
 )
+from pillarbox.protocol.replies import GOODBYE, MESSAGE_ACCEPTED, RECIPIENT_OK, SENDER_OK
 from pillarbox.protocol.reply import Reply
-from pillarbox.protocol.state import COMMANDS, State
+from pillarbox.protocol.sasl import Failure, Question, Success, TlsFacts
+from pillarbox.protocol.state import COMMANDS, LMTP_COMMANDS, State
 
 __all__ = ["MESSAGE_ACCEPTED", "RECIPIENT_OK", "SENDER_OK", "ServerConnection"]
 
-ACCEPTED = Reply(250, "2.0.0", "OK")
-MESSAGE_ACCEPTED = Reply(250, "2.0.0", "Message accepted")
-SENDER_OK = Reply(250, "2.1.0", "Sender OK")
-RECIPIENT_OK = Reply(250, "2.1.5", "Recipient OK")
-START_MAIL_INPUT = Reply(354, None, "End data with <CR><LF>.<CR><LF>")
-CANNOT_VERIFY = Reply(252, "2.5.0", "Cannot verify, but will take mail for it")
-NO_EXPANSION = Reply(502, "5.5.1", "Lists are not shown")
-GOODBYE = Reply(221, "2.0.0", "Goodbye")
-HELP = Reply(214, "2.0.0", "Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY EXPN HELP QUIT")
-UNKNOWN_COMMAND = Reply(500, "5.5.1", "Command not recognized")
-LINE_TOO_LONG = Reply(500, "5.5.6", "Line too long")
-BARE_NEWLINE = Reply(500, "5.5.2", "Only CRLF ends a line")
-TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients")
-TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors")
-TOO_LARGE = Reply(552, "5.3.4", "Message too large")
-NEEDS_BDAT = Reply(503, "5.5.1", "BODY=BINARYMIME goes by BDAT")
-NEEDS_EHLO = Reply(555, "5.5.4", "Parameters need EHLO")
-
-# Six octets of HELP make a hundred of reply: a burst of commands is answered in steps.
+# Six octets of replies.HELP make a hundred of reply: a burst of commands is answered in steps.
 MAX_REPLIES_WAITING: Final = 256
 
 _GREETING, _HELLO, _READY, _MAIL, _RCPT, _CHUNKS, _DATA, _CHUNK, _SKIP, _CLOSED = (
@@ -98,14 +85,19 @@ class ServerConnection:
         asks_connect: Give `Connect` and let its answer greet; otherwise the greeting is sent.
         asks_mail: Give `Mail`; otherwise every sender is accepted.
         asks_rcpt: Give `Rcpt`; otherwise every recipient is accepted.
+        is_tls: The connection is encrypted from its first octet on (RFC 8314).
     """
 
     __slots__ = (
         "_asks_mail",
         "_asks_rcpt",
+        "_auth_failures",
         "_body",
         "_buffer",
         "_errors",
+        "_exchange",
+        "_idle_commands",
+        "_is_barred",
         "_is_eof",
         "_newlines",
         "_out",
@@ -113,10 +105,13 @@ class ServerConnection:
         "_skipped",
         "_state",
         "domain",
+        "identity",
         "is_extended",
+        "is_tls",
         "mail",
         "offer",
         "rcpts",
+        "tls_facts",
     )
 
     def __init__(
@@ -126,8 +121,15 @@ class ServerConnection:
         asks_connect: bool = True,
         asks_mail: bool = True,
         asks_rcpt: bool = True,
+        is_tls: bool = False,
     ) -> None:
         self.offer = offer
+        self.is_tls = is_tls
+        """Whether the connection is encrypted, however that came about."""
+        self.tls_facts: TlsFacts | None = None
+        """What SASL may know of TLS; the driver sets it where there is TLS."""
+        self.identity: str | None = None
+        """Who logged in."""
         self.domain: str | None = None
         """What the client called itself in EHLO or HELO."""
         self.is_extended = False
@@ -145,8 +147,11 @@ class ServerConnection:
         self._body: IncomingBody | None = None
         self._newlines: NewlineCheck | None = None
         self._skipped: tuple[ChunkReader, State] | None = None
-        self._errors = 0
+        self._exchange: AuthExchange | None = None
+        self._errors = self._auth_failures = self._idle_commands = 0
+        self._is_barred = False
         self._is_eof = False
+        self._bar()
         if not asks_connect:
             self._greet(offer.greeting)
 
@@ -213,8 +218,10 @@ class ServerConnection:
                         self._state = _RCPT
                         continue
                 elif fast == MAIL:
-                    if state is _READY and (
-                        mail := fast_mail(found, self.offer, is_extended=self.is_extended)
+                    if (
+                        state is _READY
+                        and not self._is_barred
+                        and (mail := fast_mail(found, self.offer, is_extended=self.is_extended))
                     ):
                         buffer.offset = found.end()
                         if self._asks_mail:
@@ -231,7 +238,11 @@ class ServerConnection:
                         continue
                 elif fast == END:
                     return self._wait()
-                elif state is _HELLO and (domain := found[EHLO] or found[HELO]):
+                elif (
+                    state is _HELLO
+                    and not self.offer.is_lmtp
+                    and (domain := found[EHLO] or found[HELO])
+                ):
                     # A client's first command ends no transaction that anybody waits for.
                     buffer.offset = found.end()
                     self._greet_client(domain.decode(), is_extended=fast == EHLO)
@@ -255,6 +266,10 @@ class ServerConnection:
             return NEED_CLOSE
         if state is _SKIP:
             return self._next_skipped()
+        if state is State.AUTH:
+            return self._next_response()
+        if state is State.TLS:
+            return NEED_TLS
         return self._next_command()
 
     def _wait(self) -> Need:
@@ -267,20 +282,24 @@ class ServerConnection:
         if len(self._out) >= MAX_REPLIES_WAITING:
             return NEED_SEND
         try:
-            line = self._buffer.take_line(self.offer.max_command_octets)
+            line = self._buffer.take_line(self._max_line_octets())
         except LineTooLongError:
-            self._refuse(LINE_TOO_LONG)
+            self._refuse(replies.LINE_TOO_LONG)
             return None
         if line is None:
             return self._wait()
         if b"\n" in line or b"\r" in line:
-            self._refuse(BARE_NEWLINE)
+            self._refuse(replies.BARE_NEWLINE)
             return None
         verb, argument = command.split_verb(line)
-        row = COMMANDS.get(verb)
+        row = (LMTP_COMMANDS if self.offer.is_lmtp else COMMANDS).get(verb)
         if row is None:
-            self._refuse(UNKNOWN_COMMAND)
+            self._refuse_unknown(line, verb)
             return None
+        self._idle_commands += 1
+        if self._idle_commands > self.offer.max_idle_commands:
+            self.close(replies.TOO_MANY_COMMANDS)
+            return NEED_CLOSE
         state = self._state
         try:
             parsed = row.parse(argument)
@@ -296,12 +315,31 @@ class ServerConnection:
             self._state = _SKIP
         return None
 
+    def _max_line_octets(self) -> int:
+        """Tell how long a command may be: AUTH brings a response with it (RFC 4954 §4)."""
+        buffer = self._buffer
+        if self.offer.mechanisms and buffer.data[buffer.offset :][:5].upper() == b"AUTH ":
+            return MAX_RESPONSE_OCTETS + len("AUTH SCRAM-SHA-256-PLUS \r\n")
+        return self.offer.max_command_octets
+
+    def _refuse_unknown(self, line: bytes, verb: bytes) -> None:
+        if verb in _HTTP_METHODS and b" HTTP/" in line:
+            # A browser was made to talk to us: what follows would be "commands" (cross-protocol
+            # scripting).
+            self.close(replies.NO_HTTP_HERE)
+        elif verb == b"LHLO":
+            self._refuse(replies.NO_LHLO_HERE)
+        elif self.offer.is_lmtp and verb in (b"EHLO", b"HELO"):
+            self._refuse(replies.NO_EHLO_HERE)
+        else:
+            self._refuse(replies.UNKNOWN_COMMAND)
+
     def _refuse(self, reply: Reply) -> None:
         """Answer a command that makes no sense; after too many of them, with a last word."""
         self._out.append(reply.wire)
         self._errors += 1
         if self._errors >= self.offer.max_errors:
-            self.close(TOO_MANY_ERRORS)
+            self.close(replies.TOO_MANY_ERRORS)
 
     def _say(self, reply: Reply) -> None:
         self._out.append(reply.wire)
@@ -315,14 +353,24 @@ class ServerConnection:
         self.domain = domain
         self.is_extended = is_extended
         self._state = _READY
-        self._say(self.offer.extended_hello if is_extended else self.offer.hello)
+        if not is_extended:
+            self._say(self.offer.hello)
+        else:
+            self._say(self.offer.extended_hello_tls if self.is_tls else self.offer.extended_hello)
 
     def _mail(self, mail: Mail) -> Mail | None:
         limit = self.offer.max_message_bytes
-        if mail.parameters and not self.is_extended:
-            self._refuse(NEEDS_EHLO)
+        if self._is_barred:
+            needs_tls = self.offer.requires_tls and not self.is_tls
+            self._refuse(replies.NEEDS_TLS if needs_tls else replies.NEEDS_AUTH)
+        elif mail.parameters and not self.is_extended:
+            self._refuse(replies.NEEDS_EHLO)
+        elif mail.requires_tls and not self.is_tls:
+            self._refuse(replies.NO_REQUIRETLS)
+        elif mail.auth is not None and not self.offer.mechanisms:
+            self._refuse(command.UNKNOWN_PARAMETER)
         elif limit and mail.size is not None and mail.size > limit:
-            self._say(TOO_LARGE)
+            self._say(replies.TOO_LARGE)
         elif self._asks_mail:
             self._owed = mail
             return mail
@@ -338,7 +386,7 @@ class ServerConnection:
             self._refuse(error.reply)
             return None
         if len(self.rcpts) >= self.offer.max_recipients:
-            self._say(TOO_MANY_RECIPIENTS)
+            self._say(replies.TOO_MANY_RECIPIENTS)
         elif self._asks_rcpt:
             self._owed = rcpt
             return rcpt
@@ -348,7 +396,7 @@ class ServerConnection:
 
     def _rset(self, _rset: command.Rset) -> BodyAborted | None:
         aborted = self._end_transaction()
-        self._say(ACCEPTED)
+        self._say(replies.ACCEPTED)
         return aborted
 
     def _quit(self, _quit: command.Quit) -> BodyAborted | None:
@@ -357,16 +405,16 @@ class ServerConnection:
         return aborted
 
     def _noop(self, _noop: command.Noop) -> None:
-        self._say(ACCEPTED)
+        self._say(replies.ACCEPTED)
 
     def _help(self, _help: command.Help) -> None:
-        self._say(HELP)
+        self._say(replies.HELP)
 
     def _vrfy(self, _vrfy: command.Vrfy) -> None:
-        self._say(CANNOT_VERIFY)
+        self._say(replies.CANNOT_VERIFY)
 
     def _expn(self, _expn: command.Expn) -> None:
-        self._say(NO_EXPANSION)
+        self._say(replies.NO_EXPANSION)
 
     def _end_transaction(self) -> BodyAborted | None:
         """Forget sender, recipients and message; tell whoever waits for the rest of it."""
@@ -378,15 +426,116 @@ class ServerConnection:
             self._state = _READY
         return body.abort(None) if body is not None else None
 
+    # TLS and AUTH
+
+    def _bar(self) -> None:
+        """Find out whether MAIL has to wait for TLS or AUTH."""
+        offer = self.offer
+        self._is_barred = (offer.requires_tls and not self.is_tls) or (
+            offer.requires_auth and self.identity is None
+        )
+
+    def _starttls(self, _starttls: command.StartTls) -> None:
+        if self.is_tls:
+            self._refuse(replies.TLS_ACTIVE)
+        elif not self.offer.offers_tls:
+            self._refuse(replies.NO_TLS)
+        else:
+            self._say(replies.READY_FOR_TLS)
+            self._state = State.TLS
+            # What came in the clear behind STARTTLS was put there by somebody on the way
+            # (CVE-2011-0411); it is never looked at.
+            self._buffer.clear()
+
+    def tls_started(self, facts: TlsFacts | None = None) -> None:
+        """Begin again within TLS: nothing that was said before counts (RFC 3207 §4.2).
+
+        Raises:
+            LocalProtocolError: `next_event()` did not give `NEED_TLS`.
+        """
+        if self._state is not State.TLS:
+            raise LocalProtocolError("no TLS is due; wait for next_event() to give NEED_TLS")
+        self._buffer.clear()
+        self._end_transaction()
+        self.domain = self.identity = None
+        self.is_extended = False
+        self.is_tls = True
+        self.tls_facts = facts
+        self._bar()
+        self._state = _HELLO
+
+    def _auth(self, auth: command.Authenticate) -> Event | None:
+        names = self.offer.mechanism_names(is_tls=self.is_tls)
+        if not self.offer.mechanisms:
+            self._refuse(replies.NO_AUTH)
+        elif self.identity is not None:
+            self._refuse(replies.AUTH_DONE)
+        elif not names:
+            self._refuse(replies.AUTH_NEEDS_TLS)
+        elif auth.mechanism not in names:
+            self._refuse(replies.AUTH_UNKNOWN)
+        else:
+            mechanism = self.offer.mechanisms[auth.mechanism](self.tls_facts)
+            self._exchange = AuthExchange(auth.mechanism, mechanism)
+            return self._advance(self._exchange.start(auth.initial))
+        return None
+
+    def _next_response(self) -> Event | Need | None:
+        exchange = cast("AuthExchange", self._exchange)
+        try:
+            line = self._buffer.take_line(MAX_RESPONSE_OCTETS + len("\r\n"))
+        except LineTooLongError:
+            return self._advance(replies.LINE_TOO_LONG)
+        if line is None:
+            return self._wait()
+        return self._advance(exchange.respond(line))
+
+    def answer_auth(self, answer: object) -> None:
+        """Answer `Auth`: with who it is, with the secret that was asked for, `None` for nobody.
+
+        Raises:
+            LocalProtocolError: `next_event()` did not give `Auth`.
+        """
+        if not isinstance(self._owed, Auth):
+            raise LocalProtocolError("no Auth to answer; call next_event() first")
+        self._owed = None
+        event = self._advance(cast("AuthExchange", self._exchange).answer(answer))
+        self._owed = event
+
+    def _advance(self, step: Reply | Question | Success | Failure) -> Auth | None:
+        """Do what a step of the exchange asks for."""
+        if isinstance(step, Question):
+            exchange = cast("AuthExchange", self._exchange)
+            self._owed = Auth(exchange.name, step.credentials)
+            return self._owed
+        if isinstance(step, Reply) and step.code == 334:
+            self._say(step)
+            self._state = State.AUTH
+            return None
+        self._exchange = None
+        self._state = _READY
+        if isinstance(step, Success):
+            self.identity = step.identity
+            self._bar()
+            self._say(replies.AUTH_SUCCEEDED)
+        elif isinstance(step, Reply):
+            self._refuse(step)
+        else:
+            self._say(replies.AUTH_FAILED)
+            self._auth_failures += 1
+            if self._auth_failures >= self.offer.max_auth_failures:
+                self.close(replies.TOO_MANY_FAILURES)
+        return None
+
     # The message
 
     def _data(self, _data: command.Data | None = None) -> None:
         if cast("Mail", self.mail).body == "BINARYMIME":
-            self._refuse(NEEDS_BDAT)
+            self._refuse(replies.NEEDS_BDAT)
             return
         self._body = IncomingBody(DataReader(self._buffer), self.offer, self._newline_check())
         self._state = _DATA
-        self._say(START_MAIL_INPUT)
+        self._say(replies.START_MAIL_INPUT)
 
     def _bdat(self, bdat: command.Bdat) -> None:
         reader = ChunkReader(self._buffer, bdat.octets, is_last=bdat.is_last)
@@ -417,8 +566,7 @@ class ServerConnection:
             return None
         event = body.finish()
         if event is None:
-            reply = body.refusal or cast("Reply", body.kept_reply)
-            self._answer_message(reply)
+            self._answer_message((body.refusal,) if body.refusal else body.kept_replies)
         elif event.tag == BodyPart.tag:
             self._owed = event
         return event
@@ -429,12 +577,15 @@ class ServerConnection:
         return self._wait()
 
     def _end_chunk(self, body: IncomingBody) -> None:
-        reply = body.refusal or body.kept_reply
-        if reply is not None and not reply.is_positive:
+        refusal = body.refusal
+        if refusal is None and body.kept_replies and not any(map(_is_positive, body.kept_replies)):
+            refusal = body.kept_replies[0]
+        if refusal is not None:
             # RFC 3030 §2: once a chunk has failed, the client has to begin again.
-            self._answer_message(reply)
+            self._say(refusal)
+            self._end_transaction()
         else:
-            self._say(ACCEPTED)
+            self._say(replies.ACCEPTED)
             self._state = _CHUNKS
 
     def _next_skipped(self) -> Need | None:
@@ -448,8 +599,11 @@ class ServerConnection:
 
     # Answers
 
-    def reply(self, reply: Reply) -> None:
+    def reply(self, reply: Reply, *more: Reply) -> None:
         """Answer the event that `next_event()` gave; a 421 closes the session.
+
+        The message of an LMTP session may be answered by a reply for each recipient, in their
+        order; a single one stands for all (RFC 2033 §4.2).
 
         While a message is still coming in, its answer may be given early: it is kept until the
         client has sent the rest.
@@ -465,15 +619,17 @@ class ServerConnection:
             self.close(reply)
         elif owed is None:
             body = self._body
-            if body is None or not body.is_announced or body.kept_reply is not None:
+            if body is None or not body.is_announced or body.kept_replies:
                 raise LocalProtocolError("nothing to answer; call next_event() first")
-            body.kept_reply = reply
+            body.kept_replies = (reply, *more)
         elif owed.tag == Rcpt.tag:
             self._answer_rcpt(owed, reply)
         elif owed.tag == Mail.tag:
             self._answer_mail(owed, reply)
         elif owed.tag == BodyPart.tag:
-            self._answer_message(reply)
+            self._answer_message((reply, *more))
+        elif owed.tag == Auth.tag:
+            self._advance(reply)
         else:
             self._greet(reply)
 
@@ -494,11 +650,20 @@ class ServerConnection:
             self.rcpts.append(rcpt)
             self._state = _RCPT
 
-    def _answer_message(self, reply: Reply) -> None:
+    def _answer_message(self, answers: Sequence[Reply]) -> None:
         mail = cast("Mail", self.mail)
-        self._out.append(reply.render(utf8=True) if mail.smtputf8 else reply.wire)
-        if reply.is_positive:
-            self._errors = 0
+        count = len(self.rcpts) if self.offer.is_lmtp else 1
+        if len(answers) == 1:
+            answers = [answers[0]] * count
+        elif count == 1:
+            # SMTP has one reply for all: what some of them have taken is not sent again.
+            answers = [next((reply for reply in answers if reply.is_positive), answers[0])]
+        elif len(answers) != count:
+            raise LocalProtocolError(f"{len(answers)} replies for {count} recipients")
+        for reply in answers:
+            self._out.append(reply.render(utf8=True) if mail.smtputf8 else reply.wire)
+        if any(reply.is_positive for reply in answers):
+            self._errors = self._idle_commands = 0
         self._end_transaction()
 
     def close(self, reply: Reply) -> None:
@@ -514,9 +679,17 @@ class ServerConnection:
         self._buffer.clear()
 
 
+def _is_positive(reply: Reply) -> bool:
+    return reply.is_positive
+
+
+_HTTP_METHODS: Final = frozenset({b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT"})
+
 # What each parsed command does. `Any` stands for the key's own type, which mypy cannot follow.
 _RUN: Final[dict[type, Callable[[ServerConnection, Any], Event | None]]] = {
     command.Hello: ServerConnection._hello,
+    command.StartTls: ServerConnection._starttls,
+    command.Authenticate: ServerConnection._auth,
     Mail: ServerConnection._mail,
     Rcpt: ServerConnection._rcpt,
     command.Data: ServerConnection._data,
