@@ -1,0 +1,112 @@
+"""TLS between the transport and the protocol, in memory: octets in, octets out, no I/O.
+
+The same code on every event loop. asyncio's own `start_tls()` needs a task for each handshake, takes
+no octets that were read already (behind a PROXY header), and costs more CPU; and here it is plain to
+see that nothing of the clear text survives STARTTLS.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+
+__all__ = ["Tls", "TlsLayer"]
+
+# One read of a large message; a record has 16 KiB at most.
+_READ_OCTETS = 262_144
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What is known of an encrypted connection, for handlers.
+
+    Attributes:
+        version: Such as `TLSv1.3`.
+        cipher: The cipher suite's name.
+        server_name: The name that the client asked for (SNI), if it named one.
+        client_certificate: The client's certificate, as `ssl.SSLObject.getpeercert()` gives it, if
+            it was asked for one and showed a valid one.
+    """
+
+    version: str
+    cipher: str
+    server_name: str | None = None
+    client_certificate: dict[str, object] | None = None
+
+
+class TlsLayer:
+    """One TLS connection, seen from the server.
+
+    Feed what the network gives to `receive()`, which returns clear text; send what `encrypt()` and
+    `data_to_send()` return. `is_established` turns true when the handshake is done.
+
+    Args:
+        context: The server's certificate and rules.
+    """
+
+    __slots__ = ("_incoming", "_object", "_outgoing", "is_closed", "is_established")
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self.is_established = False
+        self.is_closed = False
+        """Whether the client said that it will send no more."""
+
+    def receive(self, data: bytes) -> bytes:
+        """Take octets of the network; give the clear text in them.
+
+        Raises:
+            ssl.SSLError: This is not TLS, or a kind that we do not speak. Send `data_to_send()`,
+                which has the alert, and close.
+        """
+        self._incoming.write(data)
+        if not self.is_established:
+            try:
+                self._object.do_handshake()
+            except ssl.SSLWantReadError:
+                return b""
+            self.is_established = True
+        parts: list[bytes] = []
+        try:
+            while part := self._object.read(_READ_OCTETS):
+                parts.append(part)
+            self.is_closed = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self.is_closed = True
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def encrypt(self, data: bytes) -> bytes:
+        """Give the octets that carry this clear text, and whatever else waits to be sent."""
+        if data:
+            self._object.write(data)
+        return self._outgoing.read()
+
+    def data_to_send(self) -> bytes:
+        """Give what TLS itself has to say: the handshake, alerts."""
+        return self._outgoing.read()
+
+    def close(self) -> bytes:
+        """Say goodbye, so that the client knows nothing was cut off (RFC 8446 §6.1)."""
+        try:
+            self._object.unwrap()
+        except ssl.SSLError:
+            pass  # the client's own goodbye is not waited for
+        return self._outgoing.read()
+
+    def channel_binding(self) -> bytes | None:
+        """Give the `tls-unique` binding, which TLS 1.3 does not have any more (RFC 9266 §1)."""
+        return None if self._object.version() == "TLSv1.3" else self._object.get_channel_binding()
+
+    def facts(self) -> Tls:
+        """Tell what was agreed on."""
+        cipher = self._object.cipher()
+        return Tls(
+            self._object.version() or "",
+            cipher[0] if cipher else "",
+            getattr(self._object, "pillarbox_server_name", None),
+            self._object.getpeercert() or None,
+        )
