@@ -1,13 +1,15 @@
 """TLS between the transport and the protocol, in memory: octets in, octets out, no I/O.
 
-The same code on every event loop. asyncio's own `start_tls()` needs a task for each handshake, takes
-no octets that were read already (behind a PROXY header), and costs more CPU; and here it is plain to
-see that nothing of the clear text survives STARTTLS.
+The same code on every event loop. asyncio's own `start_tls()` needs a task for each handshake,
+takes no octets that were read already (behind a PROXY header), and costs more CPU; and here it is
+plain to see that nothing of the clear text survives STARTTLS.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 __all__ = ["Tls", "TlsLayer"]
@@ -31,7 +33,7 @@ class Tls:
     version: str
     cipher: str
     server_name: str | None = None
-    client_certificate: dict[str, object] | None = None
+    client_certificate: Mapping[str, object] | None = None
 
 
 class TlsLayer:
@@ -91,10 +93,8 @@ class TlsLayer:
 
     def close(self) -> bytes:
         """Say goodbye, so that the client knows nothing was cut off (RFC 8446 §6.1)."""
-        try:
+        with contextlib.suppress(ssl.SSLError):  # the client's own goodbye is not waited for
             self._object.unwrap()
-        except ssl.SSLError:
-            pass  # the client's own goodbye is not waited for
         return self._outgoing.read()
 
     def channel_binding(self) -> bytes | None:
