@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 
 from pillarbox.protocol.extension import Offer
+from pillarbox.protocol.sasl import MechanismFactory
 
 __all__ = ["Config", "ConfigError"]
 
@@ -43,6 +46,19 @@ class Config:
         drain_seconds: How long `Server.close()` lets open transactions go on.
         max_errors: See `Offer`.
         accept_bare_newlines: See `Offer`.
+        is_lmtp: See `Offer`.
+        requires_tls: See `Offer`.
+        requires_auth: See `Offer`.
+        allows_plaintext_auth: See `Offer`; `None` allows it only where there is no TLS to offer.
+        max_auth_failures: See `Offer`.
+        auth_delay_seconds: How long the answer to a failed login is held back.
+        handshake_timeout_seconds: How long a TLS handshake or a PROXY header may take.
+        min_message_rate: The least octets a second of a message, after half a minute's grace: one
+            that drips in holds a connection for days.
+        max_session_seconds: The longest that a session may last, between two transactions.
+        max_memory_bytes: What all messages that are gathered for handlers may take at once, beyond
+            which a client is told to try again. Streaming handlers do not count.
+        proxy_networks: Peers that begin with a PROXY header, as all connections from them must.
 
     Raises:
         ConfigError: A value cannot work.
@@ -57,6 +73,17 @@ class Config:
     drain_seconds: float = 30.0
     max_errors: int = 100
     accept_bare_newlines: bool = False
+    is_lmtp: bool = False
+    requires_tls: bool = False
+    requires_auth: bool = False
+    allows_plaintext_auth: bool | None = None
+    max_auth_failures: int = 3
+    auth_delay_seconds: float = 1.0
+    handshake_timeout_seconds: float = 30.0
+    min_message_rate: float = 100.0
+    max_session_seconds: float = 86_400.0
+    max_memory_bytes: int = 268_435_456
+    proxy_networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -65,10 +92,23 @@ class Config:
                 raise ConfigError(f"{name} is {getattr(self, name)}; the least is 1")
         if self.drain_seconds < 0:
             raise ConfigError("drain_seconds is negative; 0 waits for nobody")
-        self.offer()
+        for name in ("handshake_timeout_seconds", "max_session_seconds"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} must be more than 0")
 
-    def offer(self) -> Offer:
-        """Make what the protocol needs to know."""
+    def offer(
+        self, *, offers_tls: bool = False, mechanisms: Mapping[str, MechanismFactory] | None = None
+    ) -> Offer:
+        """Make what the protocol needs to know.
+
+        Args:
+            offers_tls: Whether there is a certificate.
+            mechanisms: What clients can log in by.
+
+        Raises:
+            ConfigError: A value cannot work.
+        """
+        plaintext = self.allows_plaintext_auth
         try:
             return Offer(
                 hostname=self.hostname,
@@ -77,6 +117,13 @@ class Config:
                 max_errors=self.max_errors,
                 idle_timeout_seconds=self.idle_timeout_seconds,
                 accept_bare_newlines=self.accept_bare_newlines,
+                is_lmtp=self.is_lmtp,
+                offers_tls=offers_tls,
+                requires_tls=self.requires_tls,
+                mechanisms=mechanisms or {},
+                requires_auth=self.requires_auth,
+                allows_plaintext_auth=not offers_tls if plaintext is None else plaintext,
+                max_auth_failures=self.max_auth_failures,
             )
         except ValueError as error:
             raise ConfigError(str(error)) from None

@@ -7,7 +7,7 @@ handler.py.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pillarbox.protocol.server import ServerConnection
 
-__all__ = ["Body", "Envelope", "Message", "Session"]
+__all__ = ["Body", "Envelope", "Message", "Session", "Tls"]
 
 
 class Session:
@@ -31,7 +31,7 @@ class Session:
         state: The handler's own notes about this connection.
     """
 
-    __slots__ = ("_protocol", "_state", "id", "local", "peer")
+    __slots__ = ("_protocol", "_state", "_tls", "id", "local", "peer")
 
     def __init__(
         self,
@@ -40,11 +40,13 @@ class Session:
         id: str,  # noqa: A002  # the word that logs and users have for it
         peer: tuple[str, int] | str,
         local: tuple[str, int] | str,
+        tls: Callable[[], Tls | None] = lambda: None,
     ) -> None:
         self.id = id
         self.peer = peer
         self.local = local
         self._protocol = protocol
+        self._tls = tls
         self._state: dict[str, Any] | None = None
 
     @property
@@ -58,6 +60,21 @@ class Session:
         return self._protocol.is_extended
 
     @property
+    def is_lmtp(self) -> bool:
+        """Whether LMTP is spoken, so that each recipient gets a reply to the message."""
+        return self._protocol.offer.is_lmtp
+
+    @property
+    def identity(self) -> str | None:
+        """Who logged in by AUTH, as the handler told; `None` for nobody."""
+        return self._protocol.identity
+
+    @property
+    def tls(self) -> Tls | None:
+        """What TLS agreed on, however it came about; `None` without TLS."""
+        return self._tls() if self._protocol.is_tls else None
+
+    @property
     def state(self) -> dict[str, Any]:
         """Whatever the handler wants to remember until the connection ends."""
         if self._state is None:
@@ -66,6 +83,24 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<Session {self.id} from {self.peer!r}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What is known of an encrypted connection.
+
+    Attributes:
+        version: Such as `TLSv1.3`.
+        cipher: The cipher suite's name.
+        server_name: The name that the client asked for (SNI), if it named one.
+        client_certificate: The client's certificate, as `ssl.SSLObject.getpeercert()` gives it, if
+            it was asked for one and showed a valid one.
+    """
+
+    version: str
+    cipher: str
+    server_name: str | None = None
+    client_certificate: Mapping[str, object] | None = None
 
 
 class Envelope:

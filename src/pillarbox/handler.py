@@ -9,13 +9,22 @@ starts, which methods there are: what nobody asks for costs nothing for each mes
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar, overload
 
 from pillarbox.envelope import Body, Envelope, Message, Session
 from pillarbox.protocol.event import Mail, Rcpt
 from pillarbox.protocol.reply import Reply
+from pillarbox.protocol.sasl import (
+    STANDARD_MECHANISMS,
+    External,
+    MechanismFactory,
+    Password,
+    ScramSecret,
+    ScramUser,
+    Token,
+)
 
 __all__ = [
     "AnyHandler",
@@ -23,12 +32,13 @@ __all__ = [
     "IncompleteBody",
     "Questions",
     "Reject",
+    "mechanisms",
     "questions",
     "streaming",
 ]
 
-Answer: TypeAlias = Reply | None
-"""A reply, or `None` for the ordinary positive one."""
+Answer: TypeAlias = Reply | Sequence[Reply] | None
+"""A reply, or `None` for the ordinary positive one; for a message, also one for each recipient."""
 MaybeAwaitable: TypeAlias = Answer | Awaitable[Answer]
 
 
@@ -87,6 +97,16 @@ class Handler(Protocol):
     def message(self, session: Session, envelope: Envelope, body: Body) -> MaybeAwaitable:
         """Take the message. Once this returns, the message is the handler's to lose."""
 
+    def auth(
+        self, session: Session, credentials: Password | Token | External
+    ) -> Awaitable[str | None] | str | None:
+        """Give the identity that these credentials prove, or `None` for nobody."""
+
+    def scram_secret(
+        self, session: Session, user: ScramUser
+    ) -> Awaitable[ScramSecret | None] | ScramSecret | None:
+        """Give what SCRAM checks a user's password by, or `None` for nobody."""
+
     def disconnect(self, session: Session) -> Awaitable[None] | None:
         """Take note of the end of a connection: always, once."""
 
@@ -138,12 +158,14 @@ class Questions:
     mail: Callable[[Session, Mail], MaybeAwaitable] | None
     rcpt: Callable[[Session, Rcpt], MaybeAwaitable] | None
     message: Callable[[Session, Envelope, Body], MaybeAwaitable] | None
+    auth: Callable[[Session, Password | Token | External], object] | None
+    scram_secret: Callable[[Session, ScramUser], object] | None
     disconnect: Callable[[Session], Awaitable[None] | None] | None
     message_streams: bool
     """Whether `message` takes a body that is still coming in."""
 
 
-_NAMES = ("connect", "mail", "rcpt", "message", "disconnect")
+_NAMES = ("connect", "mail", "rcpt", "message", "auth", "scram_secret", "disconnect")
 
 
 def questions(handler: AnyHandler) -> Questions:
@@ -165,6 +187,20 @@ def questions(handler: AnyHandler) -> Questions:
         inspect.iscoroutinefunction(message) or getattr(message, "streaming", False)
     )
     return Questions(**methods, message_streams=streams)
+
+
+def mechanisms(handler: AnyHandler) -> dict[str, MechanismFactory]:
+    """Find out by what clients can log in with this handler.
+
+    An attribute `auth_mechanisms` of the handler names them, or maps names to factories of its own.
+    Without one, a handler that answers `auth` offers PLAIN and LOGIN.
+    """
+    if _method(handler, "auth") is None and _method(handler, "scram_secret") is None:
+        return {}
+    wanted = getattr(handler, "auth_mechanisms", ("PLAIN", "LOGIN"))
+    if isinstance(wanted, Mapping):
+        return dict(wanted)
+    return {name: STANDARD_MECHANISMS[name] for name in wanted}
 
 
 def _method(handler: object, name: str) -> Any:

@@ -1,8 +1,8 @@
-"""One connection: octets, time and the handler, and no SMTP (see protocol/server.py for that).
+"""One connection: the protocol and the handler, and no SMTP (see protocol/server.py for that).
 
-A callback driver. `data_received` feeds the protocol, asks the handler about one event after the
-other and writes the replies of the whole batch at once. It stays synchronous until a handler's
-method has to wait; one task then does the rest of that batch.
+A callback driver on top of wire.py. `data_received` feeds the protocol, asks the handler about one
+event after the other and writes the replies of the whole batch at once. It stays synchronous until
+a handler's method has to wait; one task then does the rest of that batch.
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Sequence
 from typing import TYPE_CHECKING, cast
 
 from pillarbox.asyncio.body import BodyStream
+from pillarbox.asyncio.wire import Wire
 from pillarbox.envelope import Body, Envelope, Session
-from pillarbox.handler import IncompleteBody, MaybeAwaitable, Reject
+from pillarbox.handler import Answer, MaybeAwaitable, Reject
 from pillarbox.protocol.event import (
     NEED_CLOSE,
     NEED_DATA,
     NEED_SEND,
+    NEED_TLS,
+    Auth,
     BodyPart,
     Connect,
     Event,
@@ -27,67 +30,39 @@ from pillarbox.protocol.event import (
     Rcpt,
 )
 from pillarbox.protocol.reply import Reply
-from pillarbox.protocol.server import MESSAGE_ACCEPTED, RECIPIENT_OK, SENDER_OK, ServerConnection
+from pillarbox.protocol.sasl import ScramUser
+from pillarbox.protocol.server import MESSAGE_ACCEPTED, RECIPIENT_OK, SENDER_OK
 from pillarbox.protocol.state import State
 
 if TYPE_CHECKING:
-    from pillarbox.asyncio.server import Server
+    from pillarbox.asyncio.server import Listener, Server
 
 __all__ = ["Connection"]
 
 log = logging.getLogger("pillarbox")
 
 FAILED = Reply(451, "4.3.0", "Local error; try again later")
-IDLE = Reply(421, "4.4.2", "Idle too long")
+AUTH_FAILED_HERE = Reply(454, "4.7.0", "Temporary authentication failure")
 SHUTTING_DOWN = Reply(421, "4.3.2", "Shutting down")
+NO_MEMORY = Reply(452, "4.3.1", "Too much mail at once; try again later")
 NO_MESSAGE_METHOD = Reply(554, "5.3.2", "No mail is taken here")
 
 # While a handler thinks, this much is read ahead of it; then TCP makes the client wait.
 HIGH_WATER_OCTETS = 131_072
-# A client that does not read our last words is not waited for.
-LINGER_SECONDS = 5.0
 
 
-class Connection(asyncio.Protocol):
+class Connection(Wire):
     """The driver of one connection. The server makes it; nobody else does."""
 
-    __slots__ = (
-        "_active_at",
-        "_asked",
-        "_is_choked",
-        "_is_lost",
-        "_is_paused",
-        "_server",
-        "_session",
-        "_stream",
-        "_task",
-        "_transport",
-        "_waiter",
-        "host",
-        "protocol",
-    )
+    __slots__ = ("_asked", "_session", "_stream", "_task", "_waiter")
 
-    def __init__(self, server: Server) -> None:
-        asks = server.questions
-        self.protocol = ServerConnection(
-            server.offer,
-            asks_connect=asks.connect is not None,
-            asks_mail=asks.mail is not None,
-            asks_rcpt=asks.rcpt is not None,
-        )
-        self.host: str | None = None
-        """The client's address, as the server counts it."""
-        self._server = server
-        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+    def __init__(self, server: Server, listener: Listener) -> None:
+        super().__init__(server, listener)
         self._session: Session | None = None
-        self._active_at = server.now
         self._asked: Event = Connect()
         self._task: asyncio.Task[None] | None = None
         self._stream: BodyStream | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._is_choked = False
-        self._is_paused = False
-        self._is_lost = False
 
     @property
     def session(self) -> Session:
@@ -96,28 +71,23 @@ class Connection(asyncio.Protocol):
             self._session = Session(
                 self.protocol,
                 id=self._server.next_session_id(),
-                peer=_address(self._transport, "peername"),
-                local=_address(self._transport, "sockname"),
+                peer=self.peer,
+                local=self.local,
+                tls=lambda: self._tls.facts() if self._tls is not None else None,
             )
         return self._session
 
     # What asyncio calls
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet, or send away one connection too many."""
-        self._transport = cast("asyncio.Transport", transport)
-        refusal = self._server.admit(self, transport.get_extra_info("peername"))
-        if refusal is not None:
-            self._transport.write(refusal.wire)
-            self._transport.close()
-        else:
-            self._go_on()
-
     def data_received(self, data: bytes) -> None:
         """Take octets, and do what they ask for."""
+        if self._is_layered:
+            data = self._unwrap(data)
+            if not data:
+                return
         self._active_at = self._server.now
         self.protocol.receive_data(data)
-        if self._task is None and not self._is_choked:
+        if self._task is None and not self._chokes:
             self._go_on()
             return
         self._wake()
@@ -128,21 +98,19 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Answer what came before the client closed its side, then close ours."""
         self.protocol.receive_eof()
+        if self._is_unfinished():
+            return False
         if self._task is None:
             self._go_on()
         else:
             self._wake()
         return True  # `_go_on` closes, when all is answered
 
-    def pause_writing(self) -> None:
-        """Read no more from a client that does not read what we say."""
-        self._is_choked = True
-        self._pause()
-
     def resume_writing(self) -> None:
         """Go on with a client that reads again."""
-        self._is_choked = False
-        self._resume()
+        super().resume_writing()
+        if self._chokes:
+            return
         if self._task is None:
             self._go_on()
         else:
@@ -160,28 +128,13 @@ class Connection(asyncio.Protocol):
 
     # What the server and the body call
 
-    def check(self, now: float) -> None:
-        """Close the connection of a client that has been silent for too long."""
-        silent_seconds = now - self._active_at
-        if self._transport.is_closing():
-            if silent_seconds > LINGER_SECONDS:
-                self._transport.abort()
-        elif self._task is not None and self._waiter is None:
-            self._active_at = now  # it is the handler that takes its time
-        elif silent_seconds > self.protocol.timeout_seconds:
-            self.close(IDLE)
+    def _is_waiting_for_peer(self) -> bool:
+        return self._task is None or self._waiter is not None
 
     def drain(self) -> None:
         """Say goodbye now if no transaction is open; otherwise `_pump` does when it has ended."""
         if self._task is None and self.protocol.state <= State.READY:
             self.close(SHUTTING_DOWN)
-
-    def close(self, reply: Reply) -> None:
-        """Send a last reply, and close."""
-        self._active_at = self._server.now
-        self.protocol.close(reply)
-        self.flush()
-        self._transport.close()
 
     def abort(self) -> None:
         """Drop the connection, and whatever the handler does for it."""
@@ -192,7 +145,7 @@ class Connection(asyncio.Protocol):
     async def more_data(self) -> None:
         """Wait until the client has sent more, or is gone."""
         self.flush()
-        if self._is_paused and not self._is_choked:
+        if self._is_paused:
             self._resume()
         self._waiter = self._server.loop.create_future()
         try:
@@ -215,11 +168,11 @@ class Connection(asyncio.Protocol):
                 self._task = None
         self.flush()
 
-    async def _work(self, waiting: Awaitable[Reply | None] | None) -> None:
+    async def _work(self, waiting: Awaitable[object] | None) -> None:
         """Do the rest of a batch, of which one event has to wait."""
         try:
             while waiting is not None:
-                self._answer(await self._outcome(waiting))
+                await self._outcome(waiting)
                 waiting = None if self._is_lost else self._pump()
         finally:
             self._task = None
@@ -227,7 +180,7 @@ class Connection(asyncio.Protocol):
             if self._is_lost:
                 self._disconnect()
 
-    def _pump(self) -> Awaitable[Reply | None] | None:
+    def _pump(self) -> Awaitable[object] | None:
         """Handle events until one has to wait, which is given back, or no more are there."""
         next_event = self.protocol.next_event
         while True:
@@ -236,27 +189,31 @@ class Connection(asyncio.Protocol):
                 if self._server.is_draining and self.protocol.state <= State.READY:
                     self.protocol.close(SHUTTING_DOWN)
                     continue
-                if self._is_paused and not self._is_choked:
+                if self._is_paused:
                     self._resume()
                 return None
             if event is NEED_SEND:
                 self.flush()
-                if self._is_choked:
+                if self._chokes:
                     return None
+            elif event is NEED_TLS:
+                self.flush()
+                self._start_tls()
+                return None
             elif event is NEED_CLOSE:
                 self.flush()
-                self._active_at = self._server.now
-                self._transport.close()
+                if not self._chokes:  # or else what is held back is said first
+                    self._shut()
                 return None
             elif (waiting := self._ask(cast("Event", event))) is not None:
                 return waiting
 
-    def _ask(self, event: Event) -> Awaitable[Reply | None] | None:
+    def _ask(self, event: Event) -> Awaitable[object] | None:
         """Ask the handler about one event, and answer it or give back what has to be awaited."""
         asks = self._server.questions
         self._asked = event
+        answer: object
         try:
-            answer: MaybeAwaitable
             # The tag tells the type, at a fraction of what isinstance() costs.
             if event.tag == BodyPart.tag:
                 answer = self._ask_message(event)
@@ -266,15 +223,23 @@ class Connection(asyncio.Protocol):
                 answer = asks.mail(self.session, event) if asks.mail else None
             elif event.tag == Connect.tag:
                 answer = asks.connect(self.session) if asks.connect else None
+            elif event.tag == Auth.tag:
+                answer = self._ask_auth(event)
             else:
                 return None  # BodyAborted, with nobody reading any more
-            if answer is not None and hasattr(answer, "__await__"):
-                return answer
-            reply = self._reply_of(answer)
         except Exception as error:
-            reply = self._refusal(error)
-        self._answer(reply)
+            self._fail(error)
+            return None
+        if answer is not None and hasattr(answer, "__await__"):
+            return cast("Awaitable[object]", answer)
+        self._settle(answer)
         return None
+
+    def _ask_auth(self, auth: Auth) -> object:
+        asks = self._server.questions
+        if isinstance(auth.credentials, ScramUser):
+            return asks.scram_secret(self.session, auth.credentials) if asks.scram_secret else None
+        return asks.auth(self.session, auth.credentials) if asks.auth else None
 
     def _ask_message(self, part: BodyPart) -> MaybeAwaitable:
         asks = self._server.questions
@@ -288,76 +253,86 @@ class Connection(asyncio.Protocol):
             return asks.message(self.session, envelope, self._stream)
         return self._ask_whole(envelope, self._stream)
 
-    async def _ask_whole(self, envelope: Envelope, stream: BodyStream) -> Reply | None:
-        """Read a large message for a handler that cannot wait for it."""
+    async def _ask_whole(self, envelope: Envelope, stream: BodyStream) -> Answer:
+        """Read a large message for a handler that cannot wait for it, within what memory allows."""
         message = self._server.questions.message
         assert message is not None
-        answer = message(self.session, envelope, Body(await stream.read()))
-        return await answer if isinstance(answer, Awaitable) else answer
+        parts: list[bytes] = []
+        octets = 0
+        try:
+            async for part in stream:
+                parts.append(part)
+                octets += len(part)
+                if not self._server.take_memory(len(part)):
+                    raise Reject(NO_MEMORY)
+            answer = message(self.session, envelope, Body(b"".join(parts)))
+            return await answer if isinstance(answer, Awaitable) else answer
+        finally:
+            self._server.take_memory(-octets)
 
     # Answers
 
-    async def _outcome(self, waiting: Awaitable[Reply | None]) -> Reply:
+    async def _outcome(self, waiting: Awaitable[object]) -> None:
         try:
-            return self._reply_of(await waiting)
+            answer = await waiting
         except Exception as error:
-            return self._refusal(error)
+            self._fail(error)
+        else:
+            self._settle(answer)
 
-    def _reply_of(self, answer: object) -> Reply:
-        if isinstance(answer, Reply):
-            return answer
-        if answer is not None:
+    def _settle(self, answer: object) -> None:
+        """Tell the protocol what the handler answered."""
+        if self._is_settled():
+            return
+        asked = self._asked
+        if asked.tag == Auth.tag:
+            self.protocol.answer_auth(answer)
+        elif answer is None:
+            self.protocol.reply(self._ordinary_reply(asked))
+        elif isinstance(answer, Reply):
+            self.protocol.reply(answer)
+        elif asked.tag == BodyPart.tag and _are_replies(answer, len(self.protocol.rcpts)):
+            self.protocol.reply(*cast("Sequence[Reply]", answer))
+        else:
             log.error(
                 "%s: the handler answered %s with %r; return a Reply, or None for the ordinary one",
                 self.session.id,
-                type(self._asked).__name__,
+                type(asked).__name__,
                 answer,
             )
-            return FAILED
-        if self._asked.tag == BodyPart.tag:
-            return MESSAGE_ACCEPTED
-        if self._asked.tag == Rcpt.tag:
-            return RECIPIENT_OK
-        if self._asked.tag == Mail.tag:
-            return SENDER_OK
-        return self._server.offer.greeting
+            self.protocol.reply(FAILED)
 
-    def _refusal(self, error: Exception) -> Reply:
+    def _fail(self, error: Exception) -> None:
+        """Refuse as the handler wants it; or log its failure, of which the client hears nothing."""
+        if self._is_settled():
+            return
         if isinstance(error, Reject):
-            return error.reply
-        if not isinstance(error, IncompleteBody):
+            reply = error.reply
+        else:
+            reply = AUTH_FAILED_HERE if self._asked.tag == Auth.tag else FAILED
             log.error(
                 "%s: the handler failed on %s; the client was told to try again",
                 self.session.id,
                 type(self._asked).__name__,
                 exc_info=error,
             )
-        return FAILED
+        self.protocol.reply(reply)
 
-    def _answer(self, reply: Reply) -> None:
+    def _is_settled(self) -> bool:
+        """Tell whether no answer is wanted any more."""
         stream, self._stream = self._stream, None
         if stream is not None and stream.is_failed:
-            return  # the protocol has told the client already
-        if not self._is_lost and self.protocol.state is not State.CLOSED:
-            self.protocol.reply(reply)
+            return True  # the protocol has told the client already
+        return self._is_lost or self.protocol.state is State.CLOSED
 
-    # The transport
-
-    def flush(self) -> None:
-        """Write what the protocol has to say."""
-        data = self.protocol.data_to_send()
-        if data and not self._is_lost:
-            self._transport.write(data)
-
-    def _pause(self) -> None:
-        if not self._is_paused and not self._transport.is_closing():
-            self._is_paused = True
-            self._transport.pause_reading()
-
-    def _resume(self) -> None:
-        if self._is_paused and not self._transport.is_closing():
-            self._is_paused = False
-            self._transport.resume_reading()
+    def _ordinary_reply(self, asked: Event) -> Reply:
+        if asked.tag == BodyPart.tag:
+            return MESSAGE_ACCEPTED
+        if asked.tag == Rcpt.tag:
+            return RECIPIENT_OK
+        if asked.tag == Mail.tag:
+            return SENDER_OK
+        return self._server.offer.greeting
 
     def _disconnect(self) -> None:
         """Tell the handler, once, that the connection is over."""
@@ -373,11 +348,12 @@ class Connection(asyncio.Protocol):
                 self._server.spawn(self.session.id, waiting)
 
 
-def _address(transport: asyncio.BaseTransport, name: str) -> tuple[str, int] | str:
-    address = transport.get_extra_info(name)
-    if isinstance(address, tuple):
-        return address[0], address[1]
-    return address or ""
+def _are_replies(answer: object, count: int) -> bool:
+    return (
+        isinstance(answer, Sequence)
+        and len(answer) == count > 0
+        and all(isinstance(reply, Reply) for reply in answer)
+    )
 
 
 if sys.version_info >= (3, 12):

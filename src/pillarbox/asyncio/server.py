@@ -10,19 +10,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import itertools
 import logging
 import os
 import socket
+import ssl
 import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from pillarbox.asyncio.connection import Connection
-from pillarbox.config import Config
-from pillarbox.handler import AnyHandler, questions
+from pillarbox.asyncio.tls import TlsLayer
+from pillarbox.certificate import Certificates
+from pillarbox.config import Config, ConfigError
+from pillarbox.handler import AnyHandler, mechanisms, questions
 from pillarbox.listen import open_sockets, open_unix_socket, socket_address
 from pillarbox.protocol.reply import Reply
 
@@ -67,16 +72,25 @@ async def serve(
         await server.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One listening socket, as its connections see it."""
+
+    is_tls: bool
+
+
 class Server:
     """An SMTP server on the running event loop; call `listen()` next.
 
     Args:
         handler: What to do with mail.
         config: Limits, names and times.
+        certificates: For STARTTLS and implicit TLS.
         clock: Tells the time in seconds, monotonically.
 
     Raises:
         TypeError: The handler is none.
+        ConfigError: The configuration cannot work with this handler and these certificates.
     """
 
     def __init__(
@@ -84,15 +98,20 @@ class Server:
         handler: AnyHandler,
         *,
         config: Config | None = None,
+        certificates: Certificates | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config or Config()
         self.questions = questions(handler)
-        self.offer = self.config.offer()
+        self.offer = self.config.offer(
+            offers_tls=certificates is not None, mechanisms=mechanisms(handler)
+        )
         self.loop = asyncio.get_running_loop()
         self.now = clock()
         """The time of the last tick: exact enough for time-outs, and free."""
         self.is_draining = False
+        self._certificates = certificates
+        self._memory_octets = 0
         self._clock = clock
         self._servers: list[asyncio.Server] = []
         self._addresses: list[tuple[str, int] | str] = []
@@ -124,14 +143,19 @@ class Server:
                 return address[1]
         raise RuntimeError("no TCP port; call `await server.listen(host, port)` first")
 
-    async def listen(self, host: str, port: int) -> None:
+    async def listen(self, host: str, port: int, *, is_tls: bool = False) -> None:
         """Listen on every address that `host` stands for.
+
+        Args:
+            host: An address or name.
+            port: A port; 0 picks a free one.
+            is_tls: TLS begins at once, without STARTTLS (RFC 8314).
 
         Raises:
             OSError: The address is taken, not this machine's, or not allowed.
         """
         for sock in open_sockets(host, port):
-            await self.listen_on(sock)
+            await self.listen_on(sock, is_tls=is_tls)
 
     async def listen_unix(self, path: str) -> None:
         """Listen on a UNIX socket, which `close()` removes.
@@ -142,14 +166,17 @@ class Server:
         await self.listen_on(open_unix_socket(path))
         self._paths.append(path)
 
-    async def listen_on(self, sock: socket.socket) -> None:
+    async def listen_on(self, sock: socket.socket, *, is_tls: bool = False) -> None:
         """Listen on a socket that is bound already, and close it in the end.
 
         The path of a UNIX socket stays: it may be other processes' too.
 
         Raises:
             OSError: Another socket listens there.
+            ConfigError: TLS is to begin at once, and there is no certificate.
         """
+        if is_tls and self._certificates is None:
+            raise ConfigError("a TLS listener needs a certificate; give one and its key")
         address = socket_address(sock)
         create: Callable[..., Awaitable[asyncio.Server]] = self.loop.create_server
         options: dict[str, Any] = {"sock": sock, "backlog": BACKLOG}
@@ -158,7 +185,8 @@ class Server:
             if sys.version_info >= (3, 13) and type(self.loop).__module__.startswith("asyncio."):
                 options["cleanup_socket"] = False
         sock.listen(BACKLOG)  # uvloop would keep a failure to itself
-        self._servers.append(await create(lambda: Connection(self), **options))
+        listener = Listener(is_tls)
+        self._servers.append(await create(lambda: Connection(self, listener), **options))
         self._addresses.append(address)
         if self._ticking is None:
             _keep_heap()
@@ -203,9 +231,10 @@ class Server:
 
     # What a connection asks for
 
-    def admit(self, connection: Connection, peername: object) -> Reply | None:
+    def admit(self, connection: Connection) -> Reply | None:
         """Count a new connection; give the reply that sends it away where it is one too many."""
-        host = str(peername[0]) if isinstance(peername, tuple) else ""
+        peer = connection.peer
+        host = peer[0] if isinstance(peer, tuple) else ""
         if len(self._connections) >= self.config.max_connections:
             return TOO_MANY_CONNECTIONS
         if host and self._per_host[host] >= self.config.max_connections_per_ip:
@@ -226,6 +255,35 @@ class Server:
             del self._per_host[host]
         if not self._connections:
             self._emptied.set()
+
+    def expects_proxy(self, peername: object) -> bool:
+        """Tell whether this peer is a proxy, which says first for whom it stands."""
+        networks = self.config.proxy_networks
+        if not networks or not isinstance(peername, tuple):
+            return False
+        address = ipaddress.ip_address(peername[0].partition("%")[0])
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        return any(address in network for network in networks)
+
+    @property
+    def tls_context(self) -> ssl.SSLContext | None:
+        """The certificate for the next connection."""
+        return self._certificates.context if self._certificates is not None else None
+
+    def channel_bindings(self, tls: TlsLayer) -> dict[str, bytes]:
+        """Give what SASL can bind a login to, so that nobody in the middle can use it."""
+        bindings: dict[str, bytes] = {}
+        if self._certificates is not None:
+            bindings["tls-server-end-point"] = self._certificates.end_point
+        if unique := tls.channel_binding():
+            bindings["tls-unique"] = unique
+        return bindings
+
+    def take_memory(self, octets: int) -> bool:
+        """Count memory for messages that are gathered whole; `False` when there is no more."""
+        self._memory_octets += octets
+        return self._memory_octets <= self.config.max_memory_bytes
 
     def next_session_id(self) -> str:
         """Name a connection, apart from those of other servers and runs."""
@@ -249,6 +307,8 @@ class Server:
     def check_deadlines(self) -> None:
         """Look at the clock, and close the connections that were silent for too long."""
         self.now = self._clock()
+        if self._certificates is not None:
+            self._certificates.refresh()
         for connection in tuple(self._connections):
             connection.check(self.now)
 

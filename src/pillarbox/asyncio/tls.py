@@ -9,31 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass
 
-__all__ = ["Tls", "TlsLayer"]
+from pillarbox.envelope import Tls
+
+__all__ = ["TlsLayer"]
 
 # One read of a large message; a record has 16 KiB at most.
 _READ_OCTETS = 262_144
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """What is known of an encrypted connection, for handlers.
-
-    Attributes:
-        version: Such as `TLSv1.3`.
-        cipher: The cipher suite's name.
-        server_name: The name that the client asked for (SNI), if it named one.
-        client_certificate: The client's certificate, as `ssl.SSLObject.getpeercert()` gives it, if
-            it was asked for one and showed a valid one.
-    """
-
-    version: str
-    cipher: str
-    server_name: str | None = None
-    client_certificate: Mapping[str, object] | None = None
 
 
 class TlsLayer:

@@ -29,12 +29,12 @@ class IncomingBody:
 
     __slots__ = (
         "_newlines",
-        "_octets",
         "_offer",
         "_parts",
         "_pending",
         "is_announced",
         "kept_replies",
+        "octets",
         "reader",
         "refusal",
     )
@@ -51,7 +51,7 @@ class IncomingBody:
         self._newlines = newlines
         self._parts: list[bytes] = []
         self._pending = 0
-        self._octets = 0
+        self.octets = 0
 
     def pull(self) -> BodyPart | BodyAborted | None:
         """Read what there is; give a part that need not wait for the end.
@@ -61,11 +61,11 @@ class IncomingBody:
         """
         reader = self.reader
         while not reader.is_finished and (data := reader.read()):
+            self.octets += len(data)
             if self.refusal is not None:
                 continue
-            self._octets += len(data)
             limit = self._offer.max_message_bytes
-            if limit and self._octets > limit:
+            if limit and self.octets > limit:
                 return self.refuse(TOO_LARGE)
             if self._newlines is not None and not self._newlines.accepts(data):
                 return self.refuse(BARE_NEWLINE)

@@ -25,6 +25,8 @@ __all__ = [
     "Password",
     "Question",
     "SaslError",
+    "ScramSecret",
+    "ScramUser",
     "Success",
     "TlsFacts",
     "Token",
@@ -71,6 +73,16 @@ class ScramUser:
     """A user whose SCRAM secret is wanted (RFC 5802); answer with it, or `None`."""
 
     username: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScramSecret:
+    """What proves a user's password without knowing it (RFC 5802 §3)."""
+
+    salt: bytes
+    iterations: int
+    stored_key: bytes = field(repr=False)
+    server_key: bytes = field(repr=False)
 
 
 Credentials: TypeAlias = Password | Token | External | ScramUser

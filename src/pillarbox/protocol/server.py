@@ -91,7 +91,6 @@ class ServerConnection:
     __slots__ = (
         "_asks_mail",
         "_asks_rcpt",
-        "_auth_failures",
         "_body",
         "_buffer",
         "_errors",
@@ -104,6 +103,7 @@ class ServerConnection:
         "_owed",
         "_skipped",
         "_state",
+        "auth_failures",
         "domain",
         "identity",
         "is_extended",
@@ -148,7 +148,9 @@ class ServerConnection:
         self._newlines: NewlineCheck | None = None
         self._skipped: tuple[ChunkReader, State] | None = None
         self._exchange: AuthExchange | None = None
-        self._errors = self._auth_failures = self._idle_commands = 0
+        self.auth_failures = 0
+        """How often the client failed to log in; the driver lets it wait for each."""
+        self._errors = self._idle_commands = 0
         self._is_barred = False
         self._is_eof = False
         self._bar()
@@ -169,6 +171,16 @@ class ServerConnection:
     def buffered_octets(self) -> int:
         """How much was received and not consumed; stop reading while it is much."""
         return len(self._buffer)
+
+    @property
+    def is_receiving_message(self) -> bool:
+        """Whether message octets are due, so that a rate can be asked of them."""
+        return self._state in (_DATA, _CHUNK, _SKIP)
+
+    @property
+    def message_octets(self) -> int:
+        """How much has come of the message under way."""
+        return self._body.octets if self._body is not None else 0
 
     def receive_data(self, data: bytes) -> None:
         """Take octets from the peer; call `next_event()` next."""
@@ -522,8 +534,8 @@ class ServerConnection:
             self._refuse(step)
         else:
             self._say(replies.AUTH_FAILED)
-            self._auth_failures += 1
-            if self._auth_failures >= self.offer.max_auth_failures:
+            self.auth_failures += 1
+            if self.auth_failures >= self.offer.max_auth_failures:
                 self.close(replies.TOO_MANY_FAILURES)
         return None
 

@@ -1,0 +1,325 @@
+"""The octets of one connection: a PROXY header, TLS, pausing, and time; what they mean is above.
+
+`Connection` is built on this. The layers under SMTP are peeled off in the order in which they come:
+PROXY header, TLS, then clear text for the protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from typing import TYPE_CHECKING, cast
+
+from pillarbox.asyncio.tls import TlsLayer
+from pillarbox.protocol.proxy import ProxyError, ProxyHeader, parse_proxy_header
+from pillarbox.protocol.reply import Reply
+from pillarbox.protocol.sasl import TlsFacts
+from pillarbox.protocol.server import ServerConnection
+from pillarbox.protocol.state import State
+
+if TYPE_CHECKING:
+    from pillarbox.asyncio.connection import Connection
+    from pillarbox.asyncio.server import Listener, Server
+
+__all__ = ["Wire"]
+
+log = logging.getLogger("pillarbox")
+
+IDLE = Reply(421, "4.4.2", "Idle too long")
+TOO_SLOW = Reply(421, "4.4.2", "Too slow")
+TOO_LONG = Reply(421, "4.4.2", "This session has lasted long enough")
+
+# A client that does not read our last words is not waited for.
+LINGER_SECONDS = 5.0
+# Message data may stall for a while before its rate is looked at: a lost packet, a slow start.
+RATE_GRACE_SECONDS = 30.0
+
+
+class Wire(asyncio.Protocol):
+    """The transport of a connection, and the layers between it and the protocol.
+
+    Args:
+        server: Whose connection this is.
+        listener: Where it came in, and what is spoken there.
+    """
+
+    __slots__ = (
+        "_active_at",
+        "_awaited",
+        "_began_at",
+        "_body_since",
+        "_chokes",
+        "_failures_seen",
+        "_is_layered",
+        "_is_lost",
+        "_is_paused",
+        "_line_since",
+        "_listener",
+        "_proxy",
+        "_server",
+        "_tls",
+        "_transport",
+        "host",
+        "protocol",
+    )
+
+    def __init__(self, server: Server, listener: Listener) -> None:
+        asks = server.questions
+        self.protocol = ServerConnection(
+            server.offer,
+            asks_connect=asks.connect is not None,
+            asks_mail=asks.mail is not None,
+            asks_rcpt=asks.rcpt is not None,
+            is_tls=listener.is_tls,
+        )
+        self.host: str | None = None
+        """The client's address, as the server counts it; `None` until it is let in."""
+        self._server = server
+        self._listener = listener
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._awaited: bytes | None = None  # what there is of a PROXY header that is due
+        self._proxy: ProxyHeader | None = None
+        self._tls: TlsLayer | None = None
+        self._is_layered = False
+        self._is_lost = False
+        self._is_paused = False
+        self._chokes = 0
+        self._failures_seen = 0
+        self._active_at = self._began_at = server.now
+        self._body_since = self._line_since = 0.0
+
+    # What the connection built on this does
+
+    def _go_on(self) -> None:
+        """Handle what there is; greet, when there was nothing yet."""
+        raise NotImplementedError
+
+    def _is_waiting_for_peer(self) -> bool:
+        """Tell whether it is the client's turn, not the handler's."""
+        raise NotImplementedError
+
+    # Beginning
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Let the client in, or find out first who it is."""
+        self._transport = cast("asyncio.Transport", transport)
+        if self._server.expects_proxy(transport.get_extra_info("peername")):
+            self._awaited = b""
+            self._is_layered = True
+        else:
+            self._enter()
+
+    def _enter(self) -> None:
+        """Count the client, and greet it; send it away where it is one too many."""
+        refusal = self._server.admit(cast("Connection", self))
+        if refusal is not None:
+            if not self._listener.is_tls:  # there, nobody could read it
+                self._transport.write(refusal.wire)
+            self._transport.close()
+        elif self._listener.is_tls:
+            self._start_tls()
+        else:
+            self._go_on()
+
+    @property
+    def peer(self) -> tuple[str, int] | str:
+        """The client's address, by PROXY header where there was one."""
+        if self._proxy is not None and self._proxy.source is not None:
+            return self._proxy.source
+        return _address(self._transport, "peername")
+
+    @property
+    def local(self) -> tuple[str, int] | str:
+        """Our address that the client connected to."""
+        if self._proxy is not None and self._proxy.destination is not None:
+            return self._proxy.destination
+        return _address(self._transport, "sockname")
+
+    # Layers
+
+    def _unwrap(self, data: bytes) -> bytes:
+        """Take octets of the network; give those that are SMTP."""
+        if self._awaited is not None:
+            data = self._take_proxy_header(self._awaited + data)
+            if self._transport.is_closing() or not self._tls:
+                return data
+        if self._tls is not None and data:
+            return self._decrypt(self._tls, data)
+        return data
+
+    def _take_proxy_header(self, data: bytes) -> bytes:
+        try:
+            found = parse_proxy_header(data)
+        except ProxyError as error:
+            log.warning("connection from %s closed: %s", self.peer, error)
+            self._transport.abort()
+            return b""
+        if found is None:
+            self._awaited = data
+            return b""
+        self._proxy, end = found
+        self._awaited = None
+        self._is_layered = False
+        self._enter()
+        return data[end:]
+
+    def _start_tls(self) -> None:
+        """Begin the handshake; what the client sends from now on is TLS."""
+        context = self._server.tls_context
+        assert context is not None  # a listener with TLS and an offer of STARTTLS have one
+        self._tls = TlsLayer(context)
+        self._is_layered = True
+        self._began_at = self._server.now
+
+    def _decrypt(self, tls: TlsLayer, data: bytes) -> bytes:
+        was_established = tls.is_established
+        try:
+            clear = tls.receive(data)
+        except ssl.SSLError as error:
+            log.info("TLS with %s failed: %s", self.peer, error.reason or error)
+            self._transport.write(tls.data_to_send())
+            self._transport.close()
+            return b""
+        if answer := tls.data_to_send():
+            self._transport.write(answer)
+        if tls.is_established and not was_established:
+            self._tls_established(tls)
+        if tls.is_closed:
+            self.protocol.receive_data(clear)
+            self.eof_received()
+            return b""
+        return clear
+
+    def _is_unfinished(self) -> bool:
+        """Tell whether a layer below SMTP is still being set up."""
+        return self._awaited is not None or (self._tls is not None and not self._tls.is_established)
+
+    def _tls_established(self, tls: TlsLayer) -> None:
+        facts = TlsFacts(self._server.channel_bindings(tls))
+        if self.protocol.state is State.TLS:
+            self.protocol.tls_started(facts)
+        else:
+            self.protocol.tls_facts = facts
+        self._go_on()
+
+    # Sending
+
+    def flush(self) -> None:
+        """Write what the protocol has to say."""
+        data = self.protocol.data_to_send()
+        if not data or self._is_lost:
+            return
+        if self.protocol.auth_failures != self._failures_seen:
+            self._failures_seen = self.protocol.auth_failures
+            self._hold(data)
+        else:
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        if self._is_lost or self._transport.is_closing():
+            return
+        self._transport.write(data if self._tls is None else self._tls.encrypt(data))
+
+    def _hold(self, data: bytes) -> None:
+        """Answer a failed login late, whatever was wrong with it: guessing has to cost time."""
+        self._choke()
+
+        def let_go() -> None:
+            self._write(data)
+            if self.protocol.state is State.CLOSED:
+                self._shut()
+            self.resume_writing()
+
+        self._server.loop.call_later(self._server.config.auth_delay_seconds, let_go)
+
+    def _shut(self) -> None:
+        """Close the connection once all is written."""
+        self._active_at = self._server.now
+        if self._tls is not None and self._tls.is_established and not self._is_lost:
+            self._transport.write(self._tls.close())
+        self._transport.close()
+
+    # Pausing
+
+    def pause_writing(self) -> None:
+        """Read no more from a client that does not read what we say."""
+        self._choke()
+
+    def resume_writing(self) -> None:
+        """Go on with a client that reads again."""
+        self._chokes -= 1
+        if not self._chokes:
+            self._resume()
+
+    def _choke(self) -> None:
+        self._chokes += 1
+        self._pause()
+
+    def _pause(self) -> None:
+        if not self._is_paused and not self._transport.is_closing():
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._is_paused and not self._chokes and not self._transport.is_closing():
+            self._is_paused = False
+            self._transport.resume_reading()
+
+    # Time
+
+    def check(self, now: float) -> None:
+        """Close the connection of a client that takes too long over something."""
+        silent_seconds = now - self._active_at
+        if self._transport.is_closing():
+            if silent_seconds > LINGER_SECONDS:
+                self._transport.abort()
+        elif self._is_unfinished():
+            if now - self._began_at > self._server.config.handshake_timeout_seconds:
+                log.info("connection from %s closed: no handshake in time", self.peer)
+                self._transport.abort()
+        elif not self._is_waiting_for_peer():
+            self._active_at = now
+            self._body_since = self._line_since = 0.0
+        elif silent_seconds > self.protocol.timeout_seconds:
+            self.close(IDLE)
+        elif self.protocol.is_receiving_message:
+            self._check_rate(now)
+        else:
+            self._check_line(now)
+
+    def _check_rate(self, now: float) -> None:
+        """A message that drips in one octet at a time holds a connection for days."""
+        self._line_since = 0.0
+        if not self._body_since:
+            self._body_since = now
+        late_seconds = now - self._body_since - RATE_GRACE_SECONDS
+        least = self._server.config.min_message_rate
+        if late_seconds > 0 and self.protocol.message_octets < late_seconds * least:
+            self.close(TOO_SLOW)
+
+    def _check_line(self, now: float) -> None:
+        """A command has the idle time-out as a whole, not for each of its octets."""
+        self._body_since = 0.0
+        if not self.protocol.buffered_octets:
+            self._line_since = 0.0
+        elif not self._line_since:
+            self._line_since = now
+        elif now - self._line_since > self.protocol.timeout_seconds:
+            self.close(TOO_SLOW)
+            return
+        if now - self._began_at > self._server.config.max_session_seconds:
+            self.close(TOO_LONG)
+
+    def close(self, reply: Reply) -> None:
+        """Send a last reply, and close."""
+        self.protocol.close(reply)
+        self.flush()
+        self._shut()
+
+
+def _address(transport: asyncio.BaseTransport, name: str) -> tuple[str, int] | str:
+    address = transport.get_extra_info(name)
+    if isinstance(address, tuple):
+        return address[0], address[1]
+    return address or ""

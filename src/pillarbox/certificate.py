@@ -1,0 +1,145 @@
+"""The server's certificate: read from files, read again when they change, one for each name.
+
+A renewed certificate is used for the next connection without a restart. Connections that are open
+keep what they began with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pillarbox.config import ConfigError
+
+__all__ = ["CertificateFiles", "Certificates"]
+
+log = logging.getLogger("pillarbox")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateFiles:
+    """Where the certificate and its key are.
+
+    Args:
+        certificate: A PEM file with the server's certificate and those of its issuers.
+        key: A PEM file with the private key; the certificate's own file where it is in there.
+        names: Other certificates for clients that ask for these names (SNI).
+        client_authorities: A PEM file of authorities whose client certificates are asked for and
+            checked; handlers see a valid one as `session.tls.client_certificate`.
+    """
+
+    certificate: Path
+    key: Path | None = None
+    names: Mapping[str, CertificateFiles] = field(default_factory=dict)
+    client_authorities: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Check that there is something to read."""
+        for path in self._paths():
+            try:
+                with open(path, "rb"):
+                    pass
+            except OSError as error:
+                raise ConfigError(
+                    f"{path}: {error.strerror}; give a PEM file that this user may read"
+                ) from None
+
+    def _paths(self) -> list[Path]:
+        paths = [self.certificate, self.key, self.client_authorities]
+        return [path for path in paths if path is not None]
+
+    def stamp(self) -> tuple[object, ...]:
+        """Give something that differs once a file has changed."""
+        return tuple(
+            (status.st_mtime_ns, status.st_size, status.st_ino)
+            for status in map(os.stat, self._paths())
+        )
+
+
+class Certificates:
+    """TLS contexts that follow their files.
+
+    Args:
+        files: Where they are.
+
+    Raises:
+        ConfigError: They cannot be used; the message says which and why.
+    """
+
+    def __init__(self, files: CertificateFiles) -> None:
+        self._files = files
+        self._stamp = files.stamp()
+        self.context = _load(files)
+        """For the next connection."""
+        self.end_point = _end_point(files.certificate)
+        """What a SASL login can be bound to (RFC 5929 §4)."""
+        self._others = {name.lower(): Certificates(other) for name, other in files.names.items()}
+        self._listen_to_names()
+
+    def refresh(self) -> None:
+        """Read the files again if they have changed; keep what there is if that fails."""
+        for other in self._others.values():
+            other.refresh()
+        try:
+            stamp = self._files.stamp()
+            if stamp == self._stamp:
+                return
+            self._stamp = stamp  # also when it fails: it is told once
+            self.context = _load(self._files)
+            self.end_point = _end_point(self._files.certificate)
+        except (OSError, ConfigError) as error:
+            log.error("the new certificate is not used, the old one still is: %s", error)
+            return
+        self._listen_to_names()
+        log.info("certificate read again: %s", self._files.certificate)
+
+    def _listen_to_names(self) -> None:
+        def choose(
+            connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _context: ssl.SSLContext
+        ) -> None:
+            # The object is the one way to remember what was asked for: Python tells it nowhere.
+            connection.pillarbox_server_name = name  # type: ignore[union-attr]
+            if name is not None and (other := self._others.get(name.lower())):
+                connection.context = other.context
+
+        self.context.sni_callback = choose
+
+
+def _end_point(certificate: Path) -> bytes:
+    """Make the `tls-server-end-point` channel binding (RFC 5929 §4).
+
+    The hash is the signature's, but SHA-256 where that is weaker; it signs nearly all of today's
+    certificates, and a client of another one falls back to SCRAM without -PLUS.
+    """
+    pem = certificate.read_text()
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    first = pem[pem.index(begin) : pem.index(end) + len(end)]
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first)).digest()
+
+
+def _load(files: CertificateFiles) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # A renegotiation is work that a client can ask for at no cost of its own.
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    try:
+        context.load_cert_chain(files.certificate, files.key)
+    except ssl.SSLError as error:
+        raise ConfigError(
+            f"{files.certificate} and {files.key or 'its key'}: {error.reason or error};"
+            " give the certificate and the private key that belongs to it, both as PEM"
+        ) from None
+    if files.client_authorities is not None:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        try:
+            context.load_verify_locations(files.client_authorities)
+        except ssl.SSLError as error:
+            raise ConfigError(
+                f"{files.client_authorities}: {error.reason or error}; give certificates as PEM"
+            ) from None
+    return context
