@@ -157,6 +157,8 @@ class Connection(asyncio.Protocol):
         self._wake()
         if self._task is None:
             self._disconnect()
+        else:
+            self._server.keep(self._task)
 
     # What the server and the body call
 
@@ -302,13 +304,19 @@ class Connection(asyncio.Protocol):
             return self._reply_of(await waiting)
         except Exception as error:
             return self._refusal(error)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise  # by abort()
+            return self._refusal(error)  # by the handler itself: it awaited what was cancelled
 
     def _reply_of(self, answer: object) -> Reply:
-        if isinstance(answer, Reply):
+        if isinstance(answer, Reply) and not 300 <= answer.code < 400:
             return answer
         if answer is not None:
             log.error(
-                "%s: the handler answered %s with %r; return a Reply, or None for the ordinary one",
+                "%s: the handler answered %s with %r;"
+                " return a 2xx, 4xx or 5xx Reply, or None for the ordinary one",
                 self.session.id,
                 type(self._asked).__name__,
                 answer,
@@ -322,7 +330,7 @@ class Connection(asyncio.Protocol):
             return SENDER_OK
         return self._server.offer.greeting
 
-    def _refusal(self, error: Exception) -> Reply:
+    def _refusal(self, error: BaseException) -> Reply:
         if isinstance(error, Reject):
             return error.reply
         if not isinstance(error, IncompleteBody):
@@ -336,8 +344,12 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, reply: Reply) -> None:
         stream, self._stream = self._stream, None
-        if stream is not None and stream.is_failed:
-            return  # the protocol has told the client already
+        if stream is not None:
+            if stream.is_failed:
+                return  # the protocol has told the client already
+            # Whoever reads on after the answer must not take the next command for the body.
+            stream.fail()
+            self._wake()
         if not self._is_lost and self.protocol.state is not State.CLOSED:
             self.protocol.reply(reply)
 

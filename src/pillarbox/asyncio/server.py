@@ -182,24 +182,27 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.config.drain_seconds):
                 await self._until_empty()
+        for task in tuple(self._tasks):
+            task.cancel()
         for connection in tuple(self._connections):
             log.warning("%s: aborted, its transaction took too long", connection.session.id)
             connection.abort()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ABORT_SECONDS):
                 await self._until_empty()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=ABORT_SECONDS)
-            for task in late:
-                task.cancel()
+        for task in tuple(self._tasks):
+            task.cancel()
         if self._ticking is not None:
             self._ticking.cancel()
             self._ticking = None
 
     async def _until_empty(self) -> None:
-        while self._connections:
-            self._emptied.clear()
-            await self._emptied.wait()
+        while self._connections or self._tasks:
+            if self._connections:
+                self._emptied.clear()
+                await self._emptied.wait()
+            else:
+                await asyncio.wait(tuple(self._tasks))
 
     # What a connection asks for
 
@@ -231,6 +234,11 @@ class Server:
         """Name a connection, apart from those of other servers and runs."""
         return f"{self._run_id}-{next(self._numbers)}"
 
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Let `close()` wait for what a handler does, although the connection is over."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def spawn(self, name: str, waiting: Awaitable[None]) -> None:
         """Finish something that a handler began, and log its failure."""
 
@@ -240,9 +248,7 @@ class Server:
             except Exception:
                 log.exception("%s: the handler failed on disconnect", name)
 
-        task = self.loop.create_task(finish())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.keep(self.loop.create_task(finish()))
 
     # Time
 

@@ -27,7 +27,14 @@ class Address:
     address: str
 
     def __str__(self) -> str:
-        return f"{self.name} <{self.address}>" if self.name else self.address
+        if not self.name:
+            return self.address
+        name = f'"{self.name}"' if _SPECIAL.search(self.name) else self.name
+        return f"{name} <{self.address}>"
+
+
+_SPECIAL = re.compile(r"[,;:<>@]")
+"""What would make a name look like something else to whoever reads a list of addresses."""
 
 
 # A header as text
