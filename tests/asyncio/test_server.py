@@ -69,8 +69,9 @@ async def test_several_addresses_of_one_server() -> None:
     await server.listen("127.0.0.1", 0)
     await server.listen("127.0.0.1", 0)
     assert len({address[1] for address in server.addresses}) == 2
-    for _host, port in server.addresses:
-        wire = Wire(*await asyncio.open_connection("127.0.0.1", int(port)))
+    for address in server.addresses:
+        assert isinstance(address, tuple)
+        wire = Wire(*await asyncio.open_connection(*address))
         assert (await wire.reply()).code == 220
         await deliver(wire)
         await wire.close()
@@ -98,7 +99,7 @@ async def test_an_address_that_is_taken() -> None:
 
 
 async def test_an_address_that_is_not_ours() -> None:
-    with pytest.raises(OSError, match="assign|address"):
+    with pytest.raises(OSError, match=r"assign|address"):
         async with serve(Recorder(), "192.0.2.1", 0, config=config()):
             pass
 
@@ -154,12 +155,15 @@ async def test_unix_socket(tmp_path: Path) -> None:
 async def test_a_unix_socket_left_behind_is_replaced(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     open_unix_socket(path).close()
-    server = Server(Recorder(), config=config())
+    recorder = Recorder()
+    server = Server(recorder, config=config())
     await server.listen_unix(path)
     async with connected(server):
         other = Server(Recorder(), config=config())
         with pytest.raises(OSError, match="in use"):
             await other.listen_unix(path)
+    # The other one looked whether somebody answers.
+    await until(lambda: recorder.calls.count("disconnect") == 2)
     await server.close()
 
 
@@ -436,7 +440,11 @@ async def test_close_waits_so_long_and_not_longer(caplog: pytest.LogCaptureFixtu
     assert caplog.text.count("aborted, its transaction took too long") == 2
 
 
-async def test_close_does_not_wait_for_a_handler_that_never_ends() -> None:
+async def test_close_does_not_wait_for_a_handler_that_never_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pillarbox.asyncio.server, "ABORT_SECONDS", 0.01)
+
     class Endless(Slow):
         async def disconnect(self, _session: Session) -> None:
             with contextlib.suppress(asyncio.CancelledError):
@@ -457,6 +465,19 @@ async def test_close_of_a_client_that_reads_nothing(in_memory: InMemory) -> None
     assert client.is_lost
 
 
+@pytest.mark.parametrize("number", [0, 10])
+async def test_a_client_that_comes_in_at_the_last_moment(number: int) -> None:
+    recorder = Recorder()
+    server = Server(recorder, config=config())
+    await server.listen("127.0.0.1", 0)
+    with socket.create_connection(("127.0.0.1", server.port)):
+        await turns(number)
+        await server.close()
+        await turns()
+        gc.collect()
+    assert recorder.calls.count("connect") == recorder.calls.count("disconnect")
+
+
 async def test_close_twice() -> None:
     server = Server(Recorder(), config=config())
     await server.listen("127.0.0.1", 0)
@@ -466,9 +487,8 @@ async def test_close_twice() -> None:
 
 async def test_close_with_no_connection_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
-    async with serve(Recorder(), port=0, config=config(drain_seconds=0)) as server:
-        async with connected(server):
-            pass
+    async with serve(Recorder(), port=0, config=config(drain_seconds=0)):
+        pass
     assert caplog.records == []
 
 
@@ -525,10 +545,9 @@ async def test_many_clients_at_once() -> None:
             assert await wire.ask(b"QUIT\r\n") == 221
             assert await wire.rest() == b""
 
-    async with serve(recorder, port=0, config=config()) as server:
-        async with asyncio.TaskGroup() as group:
-            for number in range(50):
-                group.create_task(client(server, number))
+    async with serve(recorder, port=0, config=config()) as server, asyncio.TaskGroup() as group:
+        for number in range(50):
+            group.create_task(client(server, number))
     assert len(recorder.messages) == 250
     assert recorder.calls.count("disconnect") == 50
 

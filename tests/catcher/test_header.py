@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pillarbox.catcher.header import addresses, date, decode_words, parameters, unfold
+from pillarbox.catcher.header import Address, addresses, date, decode_words, parameters, unfold
 
 ADDRESSES = {
     "": [],
@@ -49,6 +49,12 @@ ADDRESSES = {
 @pytest.mark.parametrize(("text", "expected"), ADDRESSES.items(), ids=list(ADDRESSES))
 def test_addresses(text: str, expected: list[tuple[str, str]]) -> None:
     assert [(found.name, found.address) for found in addresses(text)] == expected
+
+
+def test_name_cannot_look_like_another_address() -> None:
+    assert str(Address("", "ann@x.org")) == "ann@x.org"
+    assert str(Address("Ann", "ann@x.org")) == "Ann <ann@x.org>"
+    assert str(Address('A" <boss@x.org>, "\\', "a@x")) == '"A\\" <boss@x.org>, \\"\\\\" <a@x>'
 
 
 NAMES = st.text(st.characters(exclude_categories=["C", "Z"]) | st.just(" "), max_size=20)

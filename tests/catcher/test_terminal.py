@@ -247,6 +247,9 @@ def test_long_head_is_cut() -> None:
     assert "<r9@example.org> and 490 more\n" in view
     assert f"Subject   {'s' * 1_000}…\n" in view
     assert len(view) < 3_000
+    full = plain(arrival(headers.encode(), "a@b", *recipients[:500]), is_full=True)
+    assert full.count("<r499@example.org>\n") == 1
+    assert full.count("r999@example.org\n") == 1
 
 
 @pytest.mark.parametrize(

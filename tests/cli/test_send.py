@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import socketserver
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +21,12 @@ from pillarbox.envelope import Session
 from pillarbox.handler import Reject
 from pillarbox.protocol.reply import Reply
 from pillarbox.testing import Recorder
-from tests.cli.program import clean_environment, error_in_process, run_in_process
+from tests.cli.program import (
+    TIME_LIMIT_SECONDS,
+    clean_environment,
+    error_in_process,
+    run_in_process,
+)
 
 ENVELOPE = ("--from", "ann@example.org", "--to", "bob@example.org")
 MAIL = b"From: ann@example.org\nTo: bob@example.org\nSubject: hi\n\n.text\n"
@@ -39,15 +47,10 @@ def server(recorder: Recorder) -> Iterator[str]:
 
 def send(*arguments: str, octets: bytes = MAIL) -> Result:
     """Run the command; it never ends by a traceback."""
-    result = CliRunner(env=_no_variables()).invoke(pillarbox, ["send", *arguments], input=octets)
+    not_ours = dict.fromkeys(os.environ.keys() - clean_environment().keys())
+    result = CliRunner(env=not_ours).invoke(pillarbox, ["send", *arguments], input=octets)
     assert isinstance(result.exception, SystemExit | None), result.exc_info
     return result
-
-
-def _no_variables() -> dict[str, str | None]:
-    import os
-
-    return {name: None for name in os.environ.keys() - clean_environment().keys()}
 
 
 # One message
@@ -60,12 +63,12 @@ def test_dialogue(server: str, recorder: Recorder) -> None:
         "S: 220 mx.test ESMTP",
         "C: EHLO client.test",
         "S: 250 HELP",
-        "C: MAIL FROM:<ann@example.org> SIZE=74",
+        "C: MAIL FROM:<ann@example.org> SIZE=66",
         "C: RCPT TO:<bob@example.org>",
         "S: 250 2.1.0 Sender OK",
         "S: 250 2.1.5 Recipient OK",
-        "C: BDAT 74 LAST",
-        "C: (74 octets)",
+        "C: BDAT 66 LAST",
+        "C: (66 octets)",
         "S: 250 2.0.0 Message accepted",
         "C: QUIT",
         "S: 221 2.0.0 Goodbye",
@@ -107,6 +110,26 @@ def test_header_beyond_ascii(server: str, recorder: Recorder) -> None:
     octets = "From: é@example.org\nTo: bob@example.org\nSubject: Grüße\n\n".encode()
     assert send("--server", server, octets=octets).exit_code == 0
     assert recorder.messages[0].mail_from == "é@example.org"
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no terminals")
+def test_who_types_is_told_what_to_do(server: str, recorder: Recorder) -> None:
+    ours, theirs = os.openpty()
+    try:
+        os.write(ours, b"Hello\n\x04")
+        result = subprocess.run(
+            [sys.executable, "-m", "pillarbox", "send", "--server", server, *ENVELOPE],
+            env=clean_environment(),
+            stdin=theirs,
+            capture_output=True,
+            timeout=TIME_LIMIT_SECONDS,
+            check=True,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert result.stderr.startswith(b"Type the message; Ctrl-D on a line of its own ends it.\nS: ")
+    assert recorder.messages[0].data.endswith(b"\r\n\r\nHello\r\n")
 
 
 def test_unix_socket(tmp_path: Path, recorder: Recorder) -> None:
@@ -184,7 +207,7 @@ def test_text_of_the_server_does_not_drive_the_terminal() -> None:
         (("--body-type", "9bit"), "--body-type: '9bit' is not one of"),
         (("/there/is/no/such/file",), "No such file or directory; name a file, or -"),
         (("\0",), "name a file, or -"),
-        (("--starttls",), "no such option: --starttls"),
+        (("--starttls",), "no such option '--starttls'; see"),
     ],
 )
 def test_wrong_usage(arguments: tuple[str, ...], error: str) -> None:

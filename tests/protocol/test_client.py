@@ -10,7 +10,6 @@ import pytest
 from pillarbox.protocol.address import AddressError
 from pillarbox.protocol.client import LOST, SLICE_OCTETS, ClientConnection
 from pillarbox.protocol.client_event import NEED_BODY, Ready, Refused, Sent
-from pillarbox.protocol.client_state import Timeouts
 from pillarbox.protocol.error import LocalProtocolError, RemoteProtocolError
 from pillarbox.protocol.event import NEED_CLOSE, NEED_DATA, NEED_SEND
 from pillarbox.protocol.extension import Offer

@@ -158,7 +158,7 @@ class Connection(asyncio.Protocol):
         if self._task is None:
             self._disconnect()
         else:
-            self._server.keep(self._task)
+            self._server.adopt(self._task)
 
     # What the server and the body call
 

@@ -29,12 +29,14 @@ class Address:
     def __str__(self) -> str:
         if not self.name:
             return self.address
-        name = f'"{self.name}"' if _SPECIAL.search(self.name) else self.name
+        name = self.name
+        if _SPECIAL.search(name):
+            name = '"' + name.replace("\\", r"\\").replace('"', r"\"") + '"'
         return f"{name} <{self.address}>"
 
 
-_SPECIAL = re.compile(r"[,;:<>@]")
-"""What would make a name look like something else to whoever reads a list of addresses."""
+# What makes a name look like another address to whoever reads a list of them.
+_SPECIAL = re.compile(r"""[,;:<>@"\\]""")
 
 
 # A header as text

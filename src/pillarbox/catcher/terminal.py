@@ -24,11 +24,12 @@ __all__ = ["TerminalView"]
 Span: TypeAlias = tuple[str, str]
 """A text and its style."""
 
+# About a screenful of each message.
 MAX_ROWS = 40
-"""About a screenful of text is shown of each message, and some of what may come in thousands."""
 MAX_ADDRESSES = 10
 MAX_PARTS = 20
 MAX_VALUE_CHARACTERS = 1_000
+# HTML has some hundred characters for each one that is shown, at worst; this takes 50 ms.
 MAX_HTML_CHARACTERS = 200_000
 # rich takes a second for a million.
 MAX_STYLED_CHARACTERS = 50_000
@@ -96,7 +97,9 @@ class TerminalView:
 
     def _head(self, arrival: Arrival, message: ParsedMessage) -> Iterator[Span]:
         if self._is_full:
-            yield from _row("Envelope", _envelope(arrival))
+            recipients = ", ".join(f"<{rcpt}>" for rcpt in arrival.rcpt_tos)
+            yield "Envelope".ljust(LABEL_WIDTH), "cyan"
+            yield visible_line(f"<{arrival.mail_from}> to {recipients}") + "\n", ""
             for name, value in message.headers:
                 yield f"{visible_line(name)}:", "cyan"
                 yield f" {visible_line(value)}\n", ""
