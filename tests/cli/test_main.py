@@ -142,7 +142,7 @@ def test_reader_that_goes_away_is_no_error() -> None:
 def test_interrupt_is_quiet() -> None:
     program = (
         "import signal, sys, pillarbox.cli.sink as sink; sys.argv[1:] = ['sink'];"
-        "sink.sink.callback = lambda **_: signal.raise_signal(signal.SIGINT);"
+        "sink.sink.callback = lambda **_: signal.default_int_handler(2, None);"
         "from pillarbox.cli import main; main()"
     )
     result = _python("-c", program)

@@ -129,6 +129,7 @@ class Client:
         )
         """The state of the session."""
         self._dial = dial
+        self._is_used = False
         self._wire = _Wire(self.protocol)
 
     async def __aenter__(self) -> Client:
@@ -166,7 +167,11 @@ class Client:
         Raises:
             OSError: There is no connection; a `TimeoutError` where it took too long.
             SessionError: There is one, and no session.
+            RuntimeError: The client was opened before.
         """
+        if self._is_used:
+            raise RuntimeError("this client was opened already; make another one by connect()")
+        self._is_used = True
         seconds = self.protocol.timeouts.connect
         try:
             async with asyncio.timeout(seconds):
@@ -206,6 +211,7 @@ class Client:
 
         Raises:
             SessionLost: The session broke before the server had said all. It is closed.
+            LocalProtocolError: The session is not open yet, or another message is under way.
             ValueError: An address is none, or the message cannot go by DATA; where that shows in a
                 later part, the session is closed.
         """

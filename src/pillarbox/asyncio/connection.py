@@ -125,6 +125,8 @@ class Connection(Wire):
         self._wake()
         if self._task is None:
             self._disconnect()
+        else:
+            self._server.adopt(self._task)
 
     # What the server and the body call
 
@@ -277,6 +279,11 @@ class Connection(Wire):
             answer = await waiting
         except Exception as error:
             self._fail(error)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise  # by abort()
+            self._fail(error)  # by the handler itself: it awaited what was cancelled
         else:
             self._settle(answer)
 
@@ -289,20 +296,21 @@ class Connection(Wire):
             self.protocol.answer_auth(answer)
         elif answer is None:
             self.protocol.reply(self._ordinary_reply(asked))
-        elif isinstance(answer, Reply):
-            self.protocol.reply(answer)
+        elif _is_reply(answer):
+            self.protocol.reply(cast("Reply", answer))
         elif asked.tag == BodyPart.tag and _are_replies(answer, len(self.protocol.rcpts)):
             self.protocol.reply(*cast("Sequence[Reply]", answer))
         else:
             log.error(
-                "%s: the handler answered %s with %r; return a Reply, or None for the ordinary one",
+                "%s: the handler answered %s with %r;"
+                " return a 2xx, 4xx or 5xx Reply, or None for the ordinary one",
                 self.session.id,
                 type(asked).__name__,
                 answer,
             )
             self.protocol.reply(FAILED)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         """Refuse as the handler wants it; or log its failure, of which the client hears nothing."""
         if self._is_settled():
             return
@@ -321,8 +329,12 @@ class Connection(Wire):
     def _is_settled(self) -> bool:
         """Tell whether no answer is wanted any more."""
         stream, self._stream = self._stream, None
-        if stream is not None and stream.is_failed:
-            return True  # the protocol has told the client already
+        if stream is not None:
+            if stream.is_failed:
+                return True  # the protocol has told the client already
+            # Whoever reads on after the answer must not take the next command for the body.
+            stream.fail()
+            self._wake()
         return self._is_lost or self.protocol.state is State.CLOSED
 
     def _ordinary_reply(self, asked: Event) -> Reply:
@@ -348,12 +360,12 @@ class Connection(Wire):
                 self._server.spawn(self.session.id, waiting)
 
 
+def _is_reply(answer: object) -> bool:
+    return isinstance(answer, Reply) and not 300 <= answer.code < 400
+
+
 def _are_replies(answer: object, count: int) -> bool:
-    return (
-        isinstance(answer, Sequence)
-        and len(answer) == count > 0
-        and all(isinstance(reply, Reply) for reply in answer)
-    )
+    return isinstance(answer, Sequence) and len(answer) == count and all(map(_is_reply, answer))
 
 
 if sys.version_info >= (3, 12):

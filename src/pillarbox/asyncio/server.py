@@ -118,6 +118,7 @@ class Server:
         self._paths: list[str] = []
         self._connections: set[Connection] = set()
         self._per_host: Counter[str] = Counter()
+        self._orphans: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._run_id = os.urandom(3).hex()
         self._numbers = itertools.count(1)
@@ -182,7 +183,7 @@ class Server:
         options: dict[str, Any] = {"sock": sock, "backlog": BACKLOG}
         if sock.family == getattr(socket, "AF_UNIX", None):
             create = self.loop.create_unix_server
-            if sys.version_info >= (3, 13) and type(self.loop).__module__.startswith("asyncio."):
+            if sys.version_info >= (3, 13):
                 options["cleanup_socket"] = False
         sock.listen(BACKLOG)  # uvloop would keep a failure to itself
         listener = Listener(is_tls)
@@ -210,16 +211,16 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.config.drain_seconds):
                 await self._until_empty()
+        for task in tuple(self._orphans):
+            task.cancel()
         for connection in tuple(self._connections):
             log.warning("%s: aborted, its transaction took too long", connection.session.id)
             connection.abort()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ABORT_SECONDS):
                 await self._until_empty()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=ABORT_SECONDS)
-            for task in late:
-                task.cancel()
+        for task in self._orphans | self._tasks:
+            task.cancel()
         if self._ticking is not None:
             self._ticking.cancel()
             self._ticking = None
@@ -228,6 +229,8 @@ class Server:
         while self._connections:
             self._emptied.clear()
             await self._emptied.wait()
+        while tasks := self._orphans | self._tasks:
+            await asyncio.wait(tasks)
 
     # What a connection asks for
 
@@ -288,6 +291,11 @@ class Server:
     def next_session_id(self) -> str:
         """Name a connection, apart from those of other servers and runs."""
         return f"{self._run_id}-{next(self._numbers)}"
+
+    def adopt(self, task: asyncio.Task[None]) -> None:
+        """Let `close()` wait for what a handler still does though its client is gone."""
+        self._orphans.add(task)
+        task.add_done_callback(self._orphans.discard)
 
     def spawn(self, name: str, waiting: Awaitable[None]) -> None:
         """Finish something that a handler began, and log its failure."""

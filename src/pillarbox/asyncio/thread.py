@@ -42,7 +42,7 @@ class ThreadServer:
         self._host = host
         self._port = port
         self._config = config
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._server: Server | None = None
 
@@ -65,7 +65,10 @@ class ThreadServer:
         """
         if self._thread is not None:
             raise RuntimeError("this server was started already; make another one")
-        self._thread = threading.Thread(target=self._run, name="pillarbox", daemon=True)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=_run, args=(self._loop,), name="pillarbox", daemon=True
+        )
         self._thread.start()
         try:
             self._server = self._call(self._listen())
@@ -75,7 +78,7 @@ class ThreadServer:
 
     def close(self) -> None:
         """Let open transactions end, close all connections and end the thread."""
-        if self._thread is None or self._loop.is_closed():
+        if self._thread is None or self._loop is None or self._loop.is_closed():
             return
         if self._server is not None:
             self._call(self._server.close())
@@ -104,13 +107,15 @@ class ThreadServer:
         await server.listen(self._host, self._port)
         return server
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_forever()
-        finally:
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.close()
-
     def _call(self, work: Coroutine[Any, Any, _T]) -> _T:
+        assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()

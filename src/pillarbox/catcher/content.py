@@ -15,6 +15,7 @@ __all__ = ["decode_base64", "decode_charset", "decode_quoted_printable", "decode
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/=]+")
 _PADDING = re.compile(rb"=+")
 _ALONE_CR = re.compile(rb"=\r(?!\n)")
+_SOFT_BREAK_BLANKS = re.compile(rb"=[ \t]++(?=\r?\n)")
 _CHARSET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,39}", re.ASCII)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -60,8 +61,10 @@ def _decode_piece(piece: bytes) -> bytes:
 
 def decode_quoted_printable(octets: bytes) -> bytes:
     """Decode quoted-printable, leaving what is none (RFC 2045 §6.7)."""
-    # `binascii` takes "=\r" without its "\n" for a soft break, and drops the rest of the line.
-    return binascii.a2b_qp(_ALONE_CR.sub(b"=3D\r", octets))
+    # `binascii` takes "=\r" without its "\n" for a soft break, and drops the rest of the line. It
+    # does not know that blanks at the end of a line count for nothing.
+    octets = _SOFT_BREAK_BLANKS.sub(b"=", _ALONE_CR.sub(b"=3D\r", octets))
+    return binascii.a2b_qp(octets)
 
 
 def decode_charset(octets: bytes, charset: str | None) -> str:
@@ -78,7 +81,7 @@ def decode_charset(octets: bytes, charset: str | None) -> str:
             return octets.decode("latin-1")
     try:
         text = codec.decode(octets, "replace")[0]
-    except Exception:  # some codecs have errors of their own for octets that are cut off
+    except Exception:  # other packages add codecs, and those may raise what they like
         return octets.decode("latin-1")
     return _SURROGATE.sub("\ufffd", text)  # UTF-7 can have them
 

@@ -27,7 +27,16 @@ class Address:
     address: str
 
     def __str__(self) -> str:
-        return f"{self.name} <{self.address}>" if self.name else self.address
+        if not self.name:
+            return self.address
+        name = self.name
+        if _SPECIAL.search(name):
+            name = '"' + name.replace("\\", r"\\").replace('"', r"\"") + '"'
+        return f"{name} <{self.address}>"
+
+
+# What makes a name look like another address to whoever reads a list of them.
+_SPECIAL = re.compile(r"""[,;:<>@"\\]""")
 
 
 # A header as text

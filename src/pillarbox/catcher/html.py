@@ -130,7 +130,7 @@ class _Reader:
             if name == "pre" and self._pre:
                 self._pre -= 1
             self._block(name)
-            if name == "li":
+            if name in ("li", "ol", "ul"):
                 self._bullet = ""
 
     def finish(self) -> str:

@@ -24,11 +24,12 @@ __all__ = ["TerminalView"]
 Span: TypeAlias = tuple[str, str]
 """A text and its style."""
 
+# About a screenful of each message.
 MAX_ROWS = 40
-"""About a screenful of text is shown of each message, and some of what may come in thousands."""
 MAX_ADDRESSES = 10
 MAX_PARTS = 20
 MAX_VALUE_CHARACTERS = 1_000
+# HTML has some hundred characters for each one that is shown, at worst; this takes 50 ms.
 MAX_HTML_CHARACTERS = 200_000
 # rich takes a second for a million.
 MAX_STYLED_CHARACTERS = 50_000
@@ -67,10 +68,11 @@ class TerminalView:
 
     def fallback(self, arrival: Arrival) -> str:
         """Give a block without looking into the message."""
-        lines = arrival.octets.decode("latin-1").replace("\r\n", "\n")
-        shown, rest = _cut(lines, MAX_WIDTH)
+        text = arrival.octets.decode("latin-1").replace("\r\n", "\n").strip("\n")
+        shown, rest = _cut(text, MAX_WIDTH)
         head = [*self._rule(arrival, MAX_WIDTH), *_row("Envelope", _envelope(arrival))]
-        return "".join(text for text, _ in [*head, ("\n", "")]) + visible(shown) + rest + "\n"
+        more = f"\u2026 {_more(rest)}\n" if rest else ""
+        return f"{''.join(text for text, _ in head)}\n{visible(shown)}\n{more}\n"
 
     def _styled(self, spans: Sequence[Span]) -> str:
         plain = "".join(text for text, _ in spans)
@@ -95,7 +97,9 @@ class TerminalView:
 
     def _head(self, arrival: Arrival, message: ParsedMessage) -> Iterator[Span]:
         if self._is_full:
-            yield from _row("Envelope", _envelope(arrival))
+            recipients = ", ".join(f"<{rcpt}>" for rcpt in arrival.rcpt_tos)
+            yield "Envelope".ljust(LABEL_WIDTH), "cyan"
+            yield visible_line(f"<{arrival.mail_from}> to {recipients}") + "\n", ""
             for name, value in message.headers:
                 yield f"{visible_line(name)}:", "cyan"
                 yield f" {visible_line(value)}\n", ""
@@ -121,9 +125,14 @@ class TerminalView:
         shown, rest = _cut(text, width)
         if not rest and not is_partial:
             return visible(shown) + "\n", []
-        more = f"{rest.count(chr(10)) + 1:,} more lines, " if rest and not is_partial else "more, "
-        size = f"{_size(len(rest.encode()))}; " if rest and not is_partial else ""
-        return visible(shown) + "\n", [(f"\u2026 {more}{size}--full shows all\n", "yellow")]
+        more = "more" if is_partial else _more(rest)
+        return visible(shown) + "\n", [(f"\u2026 {more}; --full shows all\n", "yellow")]
+
+
+def _more(rest: str) -> str:
+    """Say how much a text is."""
+    lines = rest.count("\n") + 1
+    return f"{lines:,} more line{'s' if lines > 1 else ''}, {_size(len(rest.encode()))}"
 
 
 def _cut(text: str, width: int) -> tuple[str, str]:
@@ -177,9 +186,9 @@ def _parts(message: ParsedMessage, *, is_full: bool) -> Iterator[Span]:
     parts = [part for part in message.parts if part.role in (Role.INLINE, Role.ATTACHMENT)]
     label = "Attached"
     for part in parts if is_full else parts[:MAX_PARTS]:
-        name = part.file_name or "(no name)"
+        name = f"{part.file_name}  " if part.file_name else ""
         place = ", inline" if part.role is Role.INLINE else ""
-        yield from _row(label, f"{name}  {part.content_type}, {_size(part.size)}{place}", "magenta")
+        yield from _row(label, f"{name}{part.content_type}, {_size(part.size)}{place}", "magenta")
         label = ""
     if len(parts) > MAX_PARTS and not is_full:
         yield from _row("", f"and {len(parts) - MAX_PARTS:,} more", "magenta")
@@ -217,9 +226,8 @@ def _size(octets: int) -> str:
     """Write a number of octets for people."""
     if octets < 1_000:
         return f"{octets} bytes" if octets != 1 else "1 byte"
-    size = float(octets)
-    for unit in ("kB", "MB"):
-        size /= 1_000
-        if size < 999.95:
-            return f"{size:.1f} {unit}"
-    return f"{size / 1_000:.1f} GB"
+    size, unit = octets / 1_000, "kB"
+    for larger in ("MB", "GB"):
+        if size >= 999.95:
+            size, unit = size / 1_000, larger
+    return f"{size:,.1f} {unit}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import cloup
@@ -19,13 +19,11 @@ from pillarbox.cli.sink import open_dump
 if TYPE_CHECKING:
     from pillarbox.catcher.handler import Catcher, View
     from pillarbox.catcher.printer import Printer
+    from pillarbox.listen import ListenAddress
 
 __all__ = ["catch"]
 
 log = logging.getLogger("pillarbox")
-
-# Behind the line that says where we listen, which is there a few milliseconds after the handler.
-HINT_SECONDS = 0.1
 
 
 @command("catch", example="pillarbox catch --dump ./mails")
@@ -54,8 +52,6 @@ def catch(listening: Listening, full: bool, as_json: bool, quiet: bool, dump: st
     def make_catcher() -> Catcher:
         from pillarbox.catcher.handler import Catcher
 
-        if listening.workers == 1 and sys.stderr is not None and sys.stderr.isatty():
-            asyncio.get_running_loop().call_later(HINT_SECONDS, _hint, listening)
         return Catcher(
             None if quiet else _view(full=full, as_json=as_json),
             None if quiet else _printer(as_json=as_json),
@@ -63,7 +59,8 @@ def catch(listening: Listening, full: bool, as_json: bool, quiet: bool, dump: st
             on_closed=lambda: _stop(listening),
         )
 
-    run(make_catcher, listening)
+    is_watched = sys.stderr is not None and sys.stderr.isatty()
+    run(make_catcher, listening, on_ready=_hint if is_watched else None)
 
 
 def _view(*, full: bool, as_json: bool) -> View:
@@ -86,15 +83,11 @@ def _printer(*, as_json: bool) -> Printer:
     )
 
 
-def _hint(listening: Listening) -> None:
+def _hint(addresses: Sequence[ListenAddress]) -> None:
     """Tell whoever sits there how to see a first message."""
-    address = listening.addresses[0]
-    server = "HOST:PORT"
-    if address.path is not None:
-        server = f"unix:{address.path}"
-    elif address.port:
-        host = f"[{address.host}]" if ":" in address.host else address.host
-        server = f"{host}:{address.port}"
+    from pillarbox.cli.listeners import text_of
+
+    server = text_of(addresses[0])
     print(  # noqa: T201
         "to see a first message, run in another terminal:\n"
         f"  echo Hello | pillarbox send --server {server}"

@@ -80,7 +80,7 @@ def read_letter(
             octets = _without_bcc(header) + octets[len(header) :]
             header = _header_of(octets)
     sender = _checked(mail_from, "--from")
-    recipients = tuple(_checked(address, "--to") for address in dict.fromkeys(rcpt_tos))
+    recipients = tuple(dict.fromkeys(_checked(address, "--to") for address in rcpt_tos))
     if "" in recipients:
         raise Failure("--to is empty; write bob@example.org")
     if header:

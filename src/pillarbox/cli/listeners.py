@@ -18,6 +18,7 @@ __all__ = [
     "each_once",
     "open_listeners",
     "remove_path",
+    "text_of",
     "url",
 ]
 
@@ -85,7 +86,7 @@ def remove_path(path: str) -> None:
 def url(sock: socket.socket) -> str:
     """Tell what a socket listens on: `smtp://127.0.0.1:1025` or `unix:/path`."""
     address = address_of(sock)
-    return _text_of(address) if address.path is not None else f"smtp://{_text_of(address)}"
+    return text_of(address) if address.path is not None else f"smtp://{text_of(address)}"
 
 
 def address_of(sock: socket.socket) -> ListenAddress:
@@ -100,10 +101,10 @@ def address_of(sock: socket.socket) -> ListenAddress:
 def cannot_listen(address: ListenAddress, error: Exception) -> Failure:
     """Say why an address cannot be listened on, and what to do."""
     remedy = _tcp_remedy(address, error) if address.path is None else _unix_remedy(error)
-    return Failure(f"--listen {_text_of(address)}: {remedy}")
+    return Failure(f"--listen {text_of(address)}: {remedy}")
 
 
-def _text_of(address: ListenAddress) -> str:
+def text_of(address: ListenAddress) -> str:
     """Write an address as `--listen` takes it."""
     if address.path is not None:
         return f"unix:{address.path}"

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 from pillarbox.asyncio import Server
 from pillarbox.cli.errors import Failure
@@ -34,12 +35,19 @@ from pillarbox.cli.reload import fork_reloading
 from pillarbox.cli.workers import fork_workers
 from pillarbox.config import Config
 from pillarbox.handler import AnyHandler
+from pillarbox.listen import ListenAddress
 
-__all__ = ["run"]
+__all__ = ["OnReady", "run"]
+
+OnReady: TypeAlias = Callable[[Sequence[ListenAddress]], None] | None
 
 
 def run(
-    make_handler: Callable[[], AnyHandler], listening: Listening, *, reload: bool = False
+    make_handler: Callable[[], AnyHandler],
+    listening: Listening,
+    *,
+    reload: bool = False,
+    on_ready: OnReady = None,
 ) -> None:
     """Take mail until SIGTERM or SIGINT, then let open transactions end.
 
@@ -48,6 +56,7 @@ def run(
             loop. It may raise `Failure`.
         listening: What the common options say.
         reload: Start again when a Python file in the current folder changes.
+        on_ready: Called once clients can come, with what is really listened on.
 
     Raises:
         Failure: An address cannot be listened on, or an option cannot work here.
@@ -55,7 +64,7 @@ def run(
     configure_logs(listening.log_format, listening.log_level)
     new_loop = _loop_factory(listening.loop)
     if reload or listening.workers > 1:
-        child = _fork(listening, reload=reload)
+        child = _fork(listening, reload=reload, on_ready=on_ready)
         if child is None:
             return
         sockets = child.sockets
@@ -64,7 +73,7 @@ def run(
         [sockets] = open_listeners(listening.addresses, workers=1)
     try:
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(_take_mail(make_handler, listening.config, sockets, child))
+            runner.run(_take_mail(make_handler, listening.config, sockets, child, on_ready))
     finally:
         close_listeners(sockets)
         if child is None:
@@ -90,7 +99,7 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return asyncio.new_event_loop
 
 
-def _fork(listening: Listening, *, reload: bool) -> Child | None:
+def _fork(listening: Listening, *, reload: bool, on_ready: OnReady) -> Child | None:
     """Be the parent to the end; in a child, go on with what it serves."""
     if not hasattr(os, "fork"):
         raise Failure("--workers and --reload need fork, which this system lacks; leave them out")
@@ -101,7 +110,9 @@ def _fork(listening: Listening, *, reload: bool) -> Child | None:
     first = parent.per_child[0]
     look_after = fork_reloading if reload else fork_workers
     try:
-        child = look_after(parent, announce=lambda: _announce(first), drain_seconds=drain_seconds)
+        child = look_after(
+            parent, announce=lambda: _announce(first, on_ready), drain_seconds=drain_seconds
+        )
     except BaseException:
         close_listeners(each_once(parent.per_child), forever=True)
         raise
@@ -116,6 +127,7 @@ async def _take_mail(
     config: Config,
     sockets: Sequence[socket.socket],
     child: Child | None,
+    on_ready: OnReady,
 ) -> None:
     if child is None:
         # To make a handler is to import it, perhaps for long; asyncio.run() would not interrupt it.
@@ -131,7 +143,7 @@ async def _take_mail(
             except OSError as error:
                 raise cannot_listen(address, error) from None
         if child is None:
-            _announce(sockets)
+            _announce(sockets, on_ready)
         else:
             child.tell_ready()
         await stop.wait()
@@ -141,11 +153,13 @@ async def _take_mail(
         await server.close()
 
 
-def _announce(sockets: Iterable[socket.socket]) -> None:
+def _announce(sockets: Iterable[socket.socket], on_ready: OnReady) -> None:
     """Tell people and systemd that clients can come."""
     for sock in sockets:
         print(f"listening on {url(sock)}", file=sys.stderr, flush=True)  # noqa: T201
     notify("READY=1")
+    if on_ready is not None:
+        on_ready([address_of(sock) for sock in sockets])
 
 
 def _hear_signals(stop: asyncio.Event, child: Child | None) -> None:

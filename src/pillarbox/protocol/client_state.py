@@ -22,11 +22,12 @@ class Timeouts:
     Args:
         connect: For the connection. The RFC has no word on it; the system waits two minutes.
         greeting: For the 220.
-        command: For the answers to EHLO, MAIL, RCPT, RSET and QUIT.
+        command: For the answers to EHLO, MAIL, RCPT and RSET.
         data: For the 354.
         block: For the server to take a part of the message.
         end: For the answer to the final dot or the last chunk. Who waits less makes duplicates: the
             server may be busy delivering.
+        quit: For the 221, on which nothing depends.
 
     Raises:
         ValueError: One is not more than 0.
@@ -38,6 +39,7 @@ class Timeouts:
     data: float = 120.0
     block: float = 180.0
     end: float = 600.0
+    quit: float = 10.0
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -106,6 +108,6 @@ ANSWERS: Final[Mapping[Awaited, Answer]] = MappingProxyType(
         Awaited.END: Answer(2, lambda timeouts: timeouts.end),
         Awaited.BDAT: Answer(2, lambda timeouts: timeouts.block),
         Awaited.LAST: Answer(2, lambda timeouts: timeouts.end),
-        Awaited.QUIT: _COMMAND,
+        Awaited.QUIT: Answer(2, lambda timeouts: timeouts.quit),
     }
 )

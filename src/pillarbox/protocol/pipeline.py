@@ -71,6 +71,7 @@ class Pipeline:
 
     def advance(self) -> None:
         """Say what may be said by now of what is queued."""
+        # What AUTH says will have to be hidden from the trace here.
         while self._queue and (self.is_pipelined or not self.awaited):
             line, awaited = self._queue.popleft()
             self._out.append(line + b"\r\n")

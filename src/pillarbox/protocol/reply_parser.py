@@ -17,6 +17,7 @@ from pillarbox.protocol.framing import ReceiveBuffer
 from pillarbox.protocol.reply import Reply
 
 __all__ = [
+    "MAX_KNOWN_REPLIES",
     "MAX_LINE_OCTETS",
     "MAX_REPLY_OCTETS",
     "NO_EXTENSIONS",
@@ -38,6 +39,9 @@ BROKEN = Reply(451, "4.5.0", "The server broke the protocol")
 MAX_LINE_OCTETS: Final = 2048
 # The longest honest reply is EHLO's, of some thirty lines.
 MAX_REPLY_OCTETS: Final = 65_536
+# A server says the same few lines for each message; to make a value of one takes longer than all
+# else that is done with it.
+MAX_KNOWN_REPLIES: Final = 16
 
 # The second digit is 0 to 5 by the grammar; nobody goes by it, so neither do we (§4.3.2).
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])[^\r]*+)?+\r\n")
@@ -50,12 +54,13 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 class ReplyParser:
     """Takes the server's octets, gives its replies."""
 
-    __slots__ = ("_buffer", "_lines", "_octets", "lines")
+    __slots__ = ("_buffer", "_known", "_lines", "_octets", "lines")
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
         """The lines of the last reply as they came, without their CRLF."""
         self._buffer = ReceiveBuffer()
+        self._known: dict[bytes, Reply] = {}
         self._lines: list[bytes] = []
         self._octets = 0
 
@@ -105,13 +110,25 @@ class ReplyParser:
     def _finish(self) -> Reply:
         self.lines, self._lines = self._lines, []
         self._octets = 0
-        code = int(self.lines[0][:3])
-        texts = [printable(line[4:]) for line in self.lines]
-        found = _ENHANCED.match(texts[0])
-        if found is None or int(found[1][0]) != code // 100:
-            return Reply(code, None, "\n".join(texts))
-        enhanced = found[1]
-        return Reply(code, enhanced, "\n".join(_without(enhanced, text) for text in texts))
+        if len(self.lines) > 1:
+            return _reply(self.lines)
+        line = self.lines[0]
+        reply = self._known.get(line)
+        if reply is None:
+            if len(self._known) >= MAX_KNOWN_REPLIES:
+                self._known.clear()
+            reply = self._known[line] = _reply(self.lines)
+        return reply
+
+
+def _reply(lines: list[bytes]) -> Reply:
+    code = int(lines[0][:3])
+    texts = [printable(line[4:]) for line in lines]
+    found = _ENHANCED.match(texts[0])
+    if found is None or int(found[1][0]) != code // 100:
+        return Reply(code, None, "\n".join(texts))
+    enhanced = found[1]
+    return Reply(code, enhanced, "\n".join(_without(enhanced, text) for text in texts))
 
 
 def _without(enhanced: str, line: str) -> str:

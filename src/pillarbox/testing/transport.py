@@ -65,6 +65,8 @@ class MemoryTransport(asyncio.Transport):
         """Whether the protocol has stopped reading."""
         self.is_lost = False
         """Whether the connection is over."""
+        self.writes = 0
+        """How often the protocol wrote: each time is a packet, or more."""
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
         self._high_water = high_water
@@ -148,6 +150,7 @@ class MemoryTransport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         """Send to the peer, when it reads."""
         if not self.is_lost:
+            self.writes += 1
             self._outbound += data
             self._deliver()
 

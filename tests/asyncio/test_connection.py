@@ -1,0 +1,581 @@
+"""One connection: time, back-pressure, the end. In memory, so that nothing waits for anything."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from pillarbox import Body, Envelope, Message, Reject, Reply, Session
+from pillarbox.asyncio.connection import HIGH_WATER_OCTETS, LINGER_SECONDS
+from pillarbox.protocol.extension import Offer
+from pillarbox.testing import Recorder
+from tests.asyncio.wire import BEGIN, InMemory, turns
+from tests.grammar import split_answers
+
+pytestmark = pytest.mark.usefixtures("new_loop")
+
+IDLE = b"421 4.4.2 Idle too long\r\n"
+
+
+def codes(octets: bytes) -> list[int]:
+    return [answer.code for answer in split_answers(octets)]
+
+
+class Waits:
+    """A handler that waits where it is told, until it is told to go on."""
+
+    def __init__(self, *where: str) -> None:
+        self.where = where
+        self.go_on = asyncio.Event()
+        self.waiting: list[str] = []
+        self.messages: list[bytes] = []
+        self.disconnected = 0
+
+    async def wait(self, name: str) -> None:
+        if name in self.where:
+            self.waiting.append(name)
+            await self.go_on.wait()
+
+    async def connect(self, _session: Session) -> None:
+        await self.wait("connect")
+
+    async def mail(self, _session: Session, _mail: object) -> None:
+        await self.wait("mail")
+
+    async def rcpt(self, _session: Session, _rcpt: object) -> None:
+        await self.wait("rcpt")
+
+    async def message(self, _session: Session, _envelope: Envelope, body: Body) -> None:
+        await self.wait("message")
+        self.messages.append(await body.read())
+
+    async def disconnect(self, _session: Session) -> None:
+        self.disconnected += 1
+
+
+# The batch.
+
+
+async def test_a_batch_is_answered_in_one_write(in_memory: InMemory) -> None:
+    memory = in_memory(Recorder())
+    client = memory.connect()
+    client.feed(BEGIN + b"DATA\r\n")
+    assert codes(client.heard()) == [220, 250, 250, 250, 354]
+    # One greeting, and one write for the batch.
+    assert client.writes == 2
+
+
+async def test_a_batch_that_waits_is_answered_in_order(in_memory: InMemory) -> None:
+    handler = Waits("mail")
+    memory = in_memory(handler)
+    client = memory.connect()
+    client.feed(BEGIN + b"NOOP\r\n")
+    await turns()
+    assert handler.waiting == ["mail"]
+    client.feed(b"DATA\r\nx\r\n.\r\n")
+    await turns()
+    assert handler.waiting == ["mail"]
+    handler.go_on.set()
+    await turns()
+    assert codes(client.heard()) == [220, 250, 250, 250, 250, 354, 250]
+    assert handler.messages == [b"x\r\n"]
+
+
+@pytest.mark.parametrize("where", ["connect", "mail", "rcpt", "message"])
+async def test_a_handler_that_waits_anywhere(in_memory: InMemory, where: str) -> None:
+    handler = Waits(where)
+    memory = in_memory(handler)
+    client = memory.connect()
+    client.feed(BEGIN + b"DATA\r\nx\r\n.\r\nQUIT\r\n")
+    await turns()
+    assert handler.waiting == [where]
+    assert not client.is_closing()
+    handler.go_on.set()
+    await turns()
+    assert codes(client.heard()) == [220, 250, 250, 250, 354, 250, 221]
+    assert client.is_lost
+    assert handler.disconnected == 1
+
+
+# Time.
+
+
+async def test_idle(in_memory: InMemory) -> None:
+    memory = in_memory(Recorder(), idle_timeout_seconds=300)
+    client = memory.connect()
+    client.heard()
+    memory.wait(300)
+    assert not client.is_closing()
+    memory.wait(1)
+    assert client.heard() == IDLE
+    await turns()
+    assert client.is_lost
+    assert memory.server.questions.disconnect is not None
+
+
+async def test_octets_begin_the_wait_anew(in_memory: InMemory) -> None:
+    memory = in_memory(Recorder(), idle_timeout_seconds=300)
+    client = memory.connect()
+    for _ in range(3):
+        memory.wait(299)
+        client.feed(b"N")
+    memory.wait(299)
+    assert not client.is_closing()
+    memory.wait(2)
+    assert client.heard().endswith(IDLE)
+
+
+@pytest.mark.parametrize(
+    "octets", [b"", b"EHLO", BEGIN, BEGIN + b"DATA\r\nx", BEGIN + b"BDAT 9\r\nx", b"BDAT 9\r\nx"]
+)
+async def test_idle_anywhere(in_memory: InMemory, octets: bytes) -> None:
+    recorder = Recorder()
+    memory = in_memory(recorder, idle_timeout_seconds=10)
+    client = memory.connect()
+    client.feed(octets)
+    memory.wait(11)
+    await turns()
+    assert client.heard().endswith(IDLE)
+    assert client.is_lost
+    assert recorder.messages == []
+    assert recorder.calls.count("disconnect") == 1
+
+
+@pytest.mark.parametrize("where", ["connect", "mail", "rcpt", "message"])
+async def test_a_slow_handler_is_not_the_clients_fault(in_memory: InMemory, where: str) -> None:
+    handler = Waits(where)
+    memory = in_memory(handler, idle_timeout_seconds=10)
+    client = memory.connect()
+    client.feed(BEGIN + b"DATA\r\nx\r\n.\r\n")
+    await turns()
+    memory.wait(100)
+    assert not client.is_closing()
+    handler.go_on.set()
+    await turns()
+    assert codes(client.heard()) == [220, 250, 250, 250, 354, 250]
+    memory.wait(9)
+    assert not client.is_closing()
+    memory.wait(2)
+    assert client.is_closing()
+
+
+async def test_idle_while_a_handler_waits_for_more(in_memory: InMemory) -> None:
+    handler = Waits()
+    memory = in_memory(
+        handler, Offer(hostname="mx.test", whole_body_octets=0, idle_timeout_seconds=10)
+    )
+    client = memory.connect()
+    client.feed(BEGIN + b"DATA\r\nx")
+    await turns()
+    memory.wait(11)
+    assert client.heard().endswith(IDLE)
+    await turns()
+    assert handler.messages == []
+    assert handler.disconnected == 1
+
+
+async def test_a_client_that_does_not_read_our_last_words_is_not_waited_for(
+    in_memory: InMemory,
+) -> None:
+    recorder = Recorder()
+    memory = in_memory(recorder, idle_timeout_seconds=10)
+    client = memory.connect()
+    client.is_read = False
+    memory.wait(11)
+    await turns()
+    assert client.is_closing()
+    assert not client.is_lost
+    memory.wait(LINGER_SECONDS)
+    await turns()
+    assert not client.is_lost
+    memory.wait(1)
+    await turns()
+    assert client.is_lost
+    assert recorder.calls == ["connect", "disconnect"]
+
+
+async def test_a_client_that_does_not_read_goodbye_is_not_waited_for(in_memory: InMemory) -> None:
+    recorder = Recorder()
+    memory = in_memory(recorder)
+    client = memory.connect()
+    client.is_read = False
+    memory.wait(100)
+    client.feed(b"QUIT\r\n")
+    memory.wait(LINGER_SECONDS + 1)
+    await turns()
+    assert client.is_lost
+    assert recorder.calls == ["connect", "disconnect"]
+
+
+# Back-pressure.
+
+
+async def test_what_a_busy_handler_does_not_take_is_not_read(in_memory: InMemory) -> None:
+    handler = Waits("mail")
+    memory = in_memory(handler)
+    client = memory.connect()
+    client.feed(BEGIN)
+    await turns()
+    for _ in range(100):
+        client.feed(b"NOOP\r\n" * 1000)
+    assert client.is_paused
+    assert HIGH_WATER_OCTETS <= memory_of(client) < HIGH_WATER_OCTETS + 6000
+    assert client.waiting_octets > 0
+    handler.go_on.set()
+    await turns(1000)
+    assert not client.is_paused
+    assert client.waiting_octets == 0
+    assert codes(client.heard()) == [220, 250, 250, 250] + [250] * 100_000
+
+
+def memory_of(client: object) -> int:
+    """Tell how much the core has of what was received."""
+    buffered = client._protocol.protocol.buffered_octets  # type: ignore[attr-defined]
+    assert isinstance(buffered, int)
+    return buffered
+
+
+async def test_a_large_message_that_nobody_reads_is_not_read(in_memory: InMemory) -> None:
+    handler = Waits("message")
+    memory = in_memory(handler)
+    client = memory.connect()
+    client.feed(BEGIN + b"DATA\r\n")
+    for _ in range(1000):
+        client.feed(b"x" * 10_000)
+    await turns()
+    assert client.is_paused
+    assert memory_of(client) <= HIGH_WATER_OCTETS + 10_000
+    assert handler.waiting == ["message"]
+    handler.go_on.set()
+    await turns(3000)
+    client.feed(b"\r\n.\r\n")
+    await turns()
+    assert handler.messages == [b"x" * 10_000_000 + b"\r\n"]
+    assert codes(client.heard()) == [220, 250, 250, 250, 354, 250]
+
+
+async def test_a_client_that_never_reads(in_memory: InMemory) -> None:
+    memory = in_memory(Recorder(), idle_timeout_seconds=10)
+    client = memory.connect(high_water=10_000)
+    client.is_read = False
+    for _ in range(1000):
+        client.feed(b"HELP\r\n" * 1000)
+    assert client.is_paused
+    assert client.waiting_octets > 0
+    # A batch of replies above the mark, and not more.
+    assert client.get_write_buffer_size() < 10_000 + 256 * 100
+    memory.wait(11)
+    memory.wait(LINGER_SECONDS + 1)
+    await turns()
+    assert client.is_lost
+
+
+async def test_a_client_that_reads_late_loses_nothing(in_memory: InMemory) -> None:
+    recorder = Recorder()
+    memory = in_memory(recorder)
+    client = memory.connect(high_water=10_000)
+    client.is_read = False
+    client.feed(b"HELP\r\n" * 5000 + BEGIN + b"DATA\r\nx\r\n.\r\nQUIT\r\n")
+    await turns()
+    assert client.is_paused
+    client.is_read = True
+    await turns(1000)
+    assert codes(client.heard()) == [220] + [214] * 5000 + [250, 250, 250, 354, 250, 221]
+    assert client.is_lost
+    assert len(recorder.messages) == 1
+
+
+async def test_a_client_that_reads_late_and_a_handler_that_waits(in_memory: InMemory) -> None:
+    handler = Waits("mail")
+    memory = in_memory(handler)
+    client = memory.connect(high_water=1000)
+    client.is_read = False
+    client.feed(BEGIN)
+    await turns()
+    client.feed(b"HELP\r\n" * 2000 + b"QUIT\r\n")
+    handler.go_on.set()
+    await turns()
+    assert not client.is_closing()
+    client.is_read = True
+    await turns(1000)
+    assert codes(client.heard()) == [220, 250, 250, 250] + [214] * 2000 + [221]
+
+
+async def test_chunks_that_are_many_and_small(in_memory: InMemory) -> None:
+    # More replies than are kept for a write, while a handler reads the body.
+    handler = Waits()
+    memory = in_memory(handler, Offer(hostname="mx.test", whole_body_octets=0))
+    client = memory.connect()
+    client.feed(BEGIN + b"BDAT 1\r\nx" * 1000 + b"NOOP\r\n" * 1000 + b"BDAT 0 LAST\r\n")
+    await turns(3000)
+    assert handler.messages == [b"x" * 1000]
+    assert codes(client.heard()) == [220, 250, 250, 250] + [250] * 2001
+
+
+async def test_chunks_of_a_client_that_never_reads(in_memory: InMemory) -> None:
+    handler = Waits()
+    memory = in_memory(
+        handler, Offer(hostname="mx.test", whole_body_octets=0), idle_timeout_seconds=10
+    )
+    client = memory.connect(high_water=1000)
+    client.is_read = False
+    client.feed(BEGIN + b"BDAT 1\r\nx")
+    await turns()
+    for _ in range(100):
+        client.feed(b"HELP\r\n" * 1000)
+        await turns()
+    assert client.is_paused
+    assert client.get_write_buffer_size() < 200_000
+
+
+# The end.
+
+
+async def test_disconnect_is_told_once(in_memory: InMemory) -> None:
+    recorder = Recorder()
+    memory = in_memory(recorder)
+    for end in ("lose", "feed_eof", "abort", "close"):
+        client = memory.connect()
+        getattr(client, end)()
+        getattr(client, end)()
+        await turns()
+        assert client.is_lost
+        assert recorder.calls == ["connect", "disconnect"], end
+        recorder.calls.clear()
+
+
+async def test_what_was_whole_is_handled_though_the_client_is_gone(in_memory: InMemory) -> None:
+    handler = Waits("message")
+    memory = in_memory(handler)
+    client = memory.connect()
+    client.feed(BEGIN + b"DATA\r\nx\r\n.\r\n")
+    await turns()
+    client.lose()
+    await turns()
+    assert handler.disconnected == 0
+    handler.go_on.set()
+    await turns()
+    assert handler.messages == [b"x\r\n"]
+    assert handler.disconnected == 1
+
+
+@pytest.mark.parametrize("where", ["connect", "mail", "rcpt"])
+async def test_a_client_that_leaves_while_a_handler_thinks(in_memory: InMemory, where: str) -> None:
+    handler = Waits(where)
+    memory = in_memory(handler)
+    client = memory.connect()
+    client.feed(BEGIN + b"DATA\r\nx\r\n.\r\n")
+    await turns()
+    client.lose()
+    await turns()
+    handler.go_on.set()
+    await turns()
+    assert handler.waiting == [where]
+    assert handler.messages == []
+    assert handler.disconnected == 1
+
+
+async def test_eof_behind_a_batch(in_memory: InMemory) -> None:
+    recorder = Recorder()
+    memory = in_memory(recorder)
+    client = memory.connect()
+    client.feed(BEGIN + b"DATA\r\nx\r\n.\r\n")
+    client.feed_eof()
+    assert codes(client.heard()) == [220, 250, 250, 250, 354, 250]
+    assert client.is_lost
+
+
+async def test_eof_while_a_handler_thinks(in_memory: InMemory) -> None:
+    handler = Waits("rcpt")
+    memory = in_memory(handler)
+    client = memory.connect()
+    client.feed(BEGIN + b"DATA\r\nx\r\n.\r\nQUIT\r\n")
+    await turns()
+    client.feed_eof()
+    await turns()
+    assert not client.is_closing()
+    handler.go_on.set()
+    await turns()
+    assert codes(client.heard()) == [220, 250, 250, 250, 354, 250, 221]
+    assert client.is_lost
+    assert handler.disconnected == 1
+
+
+async def test_eof_while_a_handler_reads(in_memory: InMemory) -> None:
+    handler = Waits()
+    memory = in_memory(handler, Offer(hostname="mx.test", whole_body_octets=0))
+    client = memory.connect()
+    client.feed(BEGIN + b"DATA\r\nx")
+    await turns()
+    client.feed_eof()
+    await turns()
+    assert client.is_lost
+    assert handler.messages == []
+    assert handler.disconnected == 1
+
+
+# Handlers that do what they should not.
+
+
+async def test_the_log_has_the_traceback_and_the_client_has_not(
+    in_memory: InMemory, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails(_message: Message) -> None:
+        raise RuntimeError("secret")
+
+    memory = in_memory(fails)
+    client = memory.connect()
+    client.feed(BEGIN + b"DATA\r\nx\r\n.\r\n")
+    await turns()
+    assert client.heard().endswith(b"451 4.3.0 Local error; try again later\r\n")
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.name == "pillarbox"
+    assert "the handler failed on BodyPart" in record.getMessage()
+    assert record.exc_info is not None
+    assert "secret" in str(record.exc_info[1])
+
+
+WRONG = {
+    "text": "250 OK",
+    "True": True,
+    "False": False,
+    "number": 250,
+    "octets": b"250 OK",
+    "a list": [],
+    "3xx": Reply(354, None, "Go on"),
+}
+
+
+@pytest.mark.parametrize("answer", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_an_answer_that_is_none(
+    in_memory: InMemory, answer: object, is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Answers:
+        def mail(self, _session: Session, _mail: object) -> object:
+            return self.later() if is_async else answer
+
+        async def later(self) -> object:
+            return answer
+
+    memory = in_memory(Answers())
+    client = memory.connect()
+    client.feed(b"EHLO c\r\nMAIL FROM:<a@b>\r\nNOOP\r\n")
+    await turns()
+    assert codes(client.heard()) == [220, 250, 451, 250]
+    assert "return a 2xx, 4xx or 5xx Reply, or None for the ordinary one" in caplog.text
+
+
+async def test_a_handler_that_cancels_itself(in_memory: InMemory) -> None:
+    class Cancels:
+        async def mail(self, _session: Session, _mail: object) -> None:
+            # What awaiting a task does that somebody has cancelled.
+            raise asyncio.CancelledError
+
+    memory = in_memory(Cancels())
+    client = memory.connect()
+    client.feed(b"EHLO c\r\nMAIL FROM:<a@b>\r\nNOOP\r\n")
+    await turns()
+    assert codes(client.heard()) == [220, 250, 451, 250]
+
+
+async def test_rejects(in_memory: InMemory) -> None:
+    class Rejects:
+        async def connect(self, _session: Session) -> None:
+            pass
+
+        def mail(self, _session: Session, _mail: object) -> None:
+            raise Reject(550, "5.7.1", "Not from you")
+
+    memory = in_memory(Rejects())
+    client = memory.connect()
+    await turns()
+    client.feed(b"EHLO c\r\nMAIL FROM:<a@b>\r\n")
+    assert client.heard().endswith(b"550 5.7.1 Not from you\r\n")
+
+
+async def test_a_421_of_a_handler_closes(in_memory: InMemory) -> None:
+    class Closes:
+        async def mail(self, _session: Session, _mail: object) -> None:
+            raise Reject(421, "4.7.0", "Enough")
+
+    memory = in_memory(Closes())
+    client = memory.connect()
+    client.feed(b"EHLO c\r\nMAIL FROM:<a@b>\r\nNOOP\r\n")
+    await turns()
+    assert codes(client.heard()) == [220, 250, 421]
+    assert client.is_lost
+
+
+async def test_a_disconnect_that_fails_is_logged(
+    in_memory: InMemory, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Fails:
+        def __init__(self, is_async: bool) -> None:
+            self.is_async = is_async
+
+        def connect(self, _session: Session) -> None:
+            pass
+
+        def disconnect(self, _session: Session) -> object:
+            if self.is_async:
+                return self.later()
+            raise RuntimeError("at once")
+
+        async def later(self) -> None:
+            raise RuntimeError("later")
+
+    for is_async in (False, True):
+        client = in_memory(Fails(is_async)).connect()
+        client.lose()
+        await turns()
+    assert [str(record.exc_info and record.exc_info[1]) for record in caplog.records] == [
+        "at once",
+        "later",
+    ]
+
+
+# What a handler knows.
+
+
+async def test_the_session(in_memory: InMemory) -> None:
+    sessions: list[Session] = []
+
+    class Notes:
+        def connect(self, session: Session) -> None:
+            sessions.append(session)
+            assert session.domain is None
+            session.state["number"] = len(sessions)
+
+        def mail(self, session: Session, _mail: object) -> None:
+            assert session is sessions[session.state["number"] - 1]
+            assert (session.domain, session.is_extended) == ("client.test", True)
+
+    memory = in_memory(Notes())
+    for port in (1, 2):
+        client = memory.connect(peername=("192.0.2.7", port, 0, 0))
+        client.feed(BEGIN)
+        assert codes(client.heard()) == [220, 250, 250, 250]
+    assert [session.peer for session in sessions] == [("192.0.2.7", 1), ("192.0.2.7", 2)]
+    assert sessions[0].local == ("192.0.2.25", 25)
+    assert sessions[0].id != sessions[1].id
+    assert repr(sessions[0]) == f"<Session {sessions[0].id} from ('192.0.2.7', 1)>"
+
+
+async def test_the_session_that_nobody_asked_for_before_its_end(in_memory: InMemory) -> None:
+    peers: list[object] = []
+
+    class Notes:
+        def message(self, _session: Session, _envelope: Envelope, _body: Body) -> None:
+            pass
+
+        def disconnect(self, session: Session) -> None:
+            peers.append(session.peer)
+
+    client = in_memory(Notes()).connect()
+    client.lose()
+    await turns()
+    assert peers == [("192.0.2.1", 49152)]

@@ -1,0 +1,1047 @@
+"""The client's session: dialogues with scripted servers, and with our own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from pillarbox.protocol.address import AddressError
+from pillarbox.protocol.client import LOST, SLICE_OCTETS, ClientConnection
+from pillarbox.protocol.client_event import NEED_BODY, Ready, Refused, Sent
+from pillarbox.protocol.error import LocalProtocolError, RemoteProtocolError
+from pillarbox.protocol.event import NEED_CLOSE, NEED_DATA, NEED_SEND
+from pillarbox.protocol.extension import Offer
+from pillarbox.protocol.reply import Reply
+from pillarbox.protocol.reply_parser import MAX_LINE_OCTETS, MAX_REPLY_OCTETS
+from pillarbox.testing import MemoryServer, Recorder
+from tests.protocol.client_dialogue import (
+    TIMEOUTS,
+    Action,
+    Driver,
+    outcome_of,
+    play,
+    quits,
+    sends,
+)
+
+# Openings, to put in front of a dialogue
+
+PLAIN = """
+    S: 220 mx.test ESMTP
+    C: EHLO client.test
+    S: 250 mx.test
+"""
+PIPELINING = """
+    S: 220 mx.test ESMTP
+    C: EHLO client.test
+    S: 250-mx.test
+    S: 250 PIPELINING
+"""
+CHUNKING = """
+    S: 220 mx.test ESMTP
+    C: EHLO client.test
+    S: 250-mx.test
+    S: 250-PIPELINING
+    S: 250-8BITMIME
+    S: 250-BINARYMIME
+    S: 250 CHUNKING
+"""
+CHUNKING_ALONE = """
+    S: 220 mx.test ESMTP
+    C: EHLO client.test
+    S: 250-mx.test
+    S: 250 CHUNKING
+"""
+
+
+# The session
+
+
+def test_session() -> None:
+    events = play(
+        """
+        S: 220 mx.test ESMTP
+        C: EHLO client.test
+        S: 250-mx.test greets you
+        S: 250-pipelining
+        S: 250 SIZE 1000
+        C: QUIT
+        S: 221 2.0.0 Goodbye
+        C: [closed]
+        """,
+        quits,
+    )
+    assert events == [Ready(Reply(250, None, "mx.test greets you\npipelining\nSIZE 1000"))]
+
+
+def test_what_is_known_of_the_server() -> None:
+    driver = Driver(iter([quits]))
+    connection = driver.connection
+    assert connection.greeting is None
+    driver.hear(b"220 mx.test ESMTP\r\n")
+    assert connection.greeting == Reply(220, None, "mx.test ESMTP")
+    assert not connection.is_open
+    driver.actions = iter(())
+    driver.hear(b"250-mx.test\r\n250-SIZE 1000\r\n250 8BITMIME\r\n")
+    assert connection.extensions == {"SIZE": ("1000",), "8BITMIME": ()}
+    assert connection.is_extended
+    assert connection.is_open
+    assert connection.closing_reply is None
+    connection.quit()
+    assert not connection.is_open
+    driver.hear(b"221 Bye\r\n")
+    assert connection.closing_reply == Reply(221, None, "Bye")
+
+
+def test_server_of_the_old_days() -> None:
+    events = play(
+        r"""
+        S: 220 mx.test
+        C: EHLO client.test
+        S: 502 Not implemented
+        C: HELO client.test
+        S: 250 mx.test
+        C: MAIL FROM:<ann@example.org>
+        S: 250 OK
+        C: RCPT TO:<bob@example.org>
+        S: 250 OK
+        C: DATA
+        S: 354 Go on
+        C! "Subject: hi\r\n\r\n..text\r\n.\r\n"
+        S: 250 Taken
+        """,
+        sends(),
+    )
+    assert events[0] == Ready(Reply(250, None, "mx.test"))
+    assert outcome_of(events[1]) == ["bob, end of data: 250 Taken"]
+
+
+def test_helo_knows_no_extensions() -> None:
+    driver = Driver()
+    driver.hear(b"220 mx.test\r\n")
+    driver.hear(b"500 What?\r\n")
+    driver.hear(b"250-mx.test\r\n250 PIPELINING\r\n")
+    assert driver.connection.extensions == {}
+    assert not driver.connection.is_extended
+
+
+@pytest.mark.parametrize("code", [450, 521, 554])
+def test_refused_by_the_greeting(code: int) -> None:
+    events = play(f"S: {code} Not here\nC: QUIT\nS: 221 Bye\nC: [closed]")
+    assert events == [Refused(Reply(code, None, "Not here"))]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "S: 450 Later\nC: QUIT\nS: 221 Bye\nC: [closed]",
+        "S: 500 What?\nC: HELO client.test\nS: 550 No\nC: QUIT\nS: 221 Bye\nC: [closed]",
+        "S: 500 What?\nC: HELO client.test\nS: 450 No\nC: QUIT\nS: 421 Bye\nC: [closed]",
+        "S: 500 What?\nC: HELO client.test\nS: 450 No\nC: QUIT\nS: [closed]\nC: [closed]",
+        "S: 500 What?\nC: HELO client.test\nS: 421 Going down\nC: [closed]",
+        "S: 421 Going down\nC: [closed]",
+    ],
+)
+def test_refused_by_the_hello(script: str) -> None:
+    [event] = play(f"S: 220 mx.test\nC: EHLO client.test\n{script}")
+    assert isinstance(event, Refused)
+
+
+def test_refused_by_a_421() -> None:
+    assert play("S: 421 Too many\nC: [closed]") == [Refused(Reply(421, None, "Too many"))]
+
+
+def test_hostname() -> None:
+    assert ClientConnection("[192.0.2.1]").hostname == "[192.0.2.1]"
+
+
+@pytest.mark.parametrize("hostname", ["", "a b", "x\r\nRSET", "é.example", "[192.0.2]", "a..b"])
+def test_hostname_that_is_none(hostname: str) -> None:
+    with pytest.raises(AddressError, match="hostname"):
+        ClientConnection(hostname)
+
+
+# One message, in each of the ways
+
+
+def test_lock_step() -> None:
+    events = play(
+        PLAIN
+        + r"""
+        C: MAIL FROM:<ann@example.org>
+        S: 250 OK
+        C: RCPT TO:<bob@example.org>
+        S: 250 OK
+        C: RCPT TO:<ben@example.org>
+        S: 550 5.1.1 Unknown
+        C: DATA
+        S: 354 Go on
+        C! "Subject: hi\r\n\r\n..text\r\n.\r\n"
+        S: 250 2.6.0 Taken
+        C: QUIT
+        S: 221 Bye
+        C: [closed]
+        """,
+        sends("bob@example.org", "ben@example.org"),
+        quits,
+    )
+    assert outcome_of(events[1]) == [
+        "bob, end of data: 250 2.6.0 Taken",
+        "ben, RCPT: 550 5.1.1 Unknown",
+    ]
+
+
+def test_pipelining() -> None:
+    events = play(
+        PIPELINING
+        + r"""
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        C: RCPT TO:<ben@example.org>
+        C: DATA
+        S: 250 OK
+        S: 550 5.1.1 Unknown
+        S: 250 OK
+        S: 354 Go on
+        C! "Subject: hi\r\n\r\n..text\r\n.\r\n"
+        S: 250 2.6.0 Taken
+        """,
+        sends("bob@example.org", "ben@example.org"),
+    )
+    assert outcome_of(events[1]) == [
+        "bob, RCPT: 550 5.1.1 Unknown",
+        "ben, end of data: 250 2.6.0 Taken",
+    ]
+
+
+def test_data_in_parts() -> None:
+    events = play(
+        PIPELINING
+        + r"""
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        C: DATA
+        S: 250 OK
+        S: 250 OK
+        S: 354 Go on
+        C! "..a\r\n..\r\n\r\n.\r\n"
+        S: 250 2.6.0 Taken
+        """,
+        sends(data=None),
+        parts=[b".a\r", b"", b"\n", b".", b"\r\n\r\n"],
+    )
+    assert outcome_of(events[1]) == ["bob, end of data: 250 2.6.0 Taken"]
+
+
+def test_chunking() -> None:
+    events = play(
+        CHUNKING
+        + r"""
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        S: 250 OK
+        S: 250 OK
+        C! "BDAT 22 LAST\r\nSubject: hi\r\n\r\n.text\r\n"
+        S: 250 2.6.0 Taken
+        """,
+        sends(),
+    )
+    assert outcome_of(events[1]) == ["bob, BDAT LAST: 250 2.6.0 Taken"]
+
+
+def test_chunking_in_lock_step() -> None:
+    events = play(
+        CHUNKING_ALONE
+        + r"""
+        C: MAIL FROM:<ann@example.org>
+        S: 250 OK
+        C: RCPT TO:<bob@example.org>
+        S: 250 OK
+        C! "BDAT 2\r\nab"
+        S: 250 OK
+        C! "BDAT 2\r\n\rc"
+        S: 250 OK
+        C! "BDAT 0 LAST\r\n"
+        S: 250 2.6.0 Taken
+        """,
+        sends(data=None),
+        parts=[b"ab", b"", b"\rc", b""],
+    )
+    assert outcome_of(events[1]) == ["bob, BDAT LAST: 250 2.6.0 Taken"]
+
+
+def test_chunks_go_out_together_up_to_a_number() -> None:
+    events = play(
+        CHUNKING
+        + r"""
+        C: MAIL FROM:<ann@example.org> BODY=8BITMIME
+        C: RCPT TO:<bob@example.org>
+        S: 250 OK
+        S: 250 OK
+        C! "BDAT 1\r\na" * 8
+        S: 250 OK
+        C! "BDAT 1\r\na"
+        S: 250 OK
+        S: 250 OK
+        C! "BDAT 1\r\naBDAT 1 LAST\r\na"
+        S! "250 OK\r\n" * 8
+        """,
+        sends(data=None),
+        parts=[b"a"] * 11,
+    )
+    assert outcome_of(events[1]) == ["bob, BDAT LAST: 250 OK"]
+
+
+def test_chunking_may_be_declined() -> None:
+    play(
+        CHUNKING
+        + r"""
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        C: DATA
+        S: 250 OK
+        S: 250 OK
+        S: 354 Go on
+        C! ".\r\n"
+        """,
+        sends(data=b"", chunking=False),
+    )
+
+
+def test_parameters() -> None:
+    play(
+        """
+        S: 220 mx.test
+        C: EHLO client.test
+        S: 250-mx.test
+        S: 250-SIZE
+        S: 250-SMTPUTF8
+        S: 250 8BITMIME
+        C: MAIL FROM:<> SIZE=2 BODY=8BITMIME SMTPUTF8
+        S: 250 OK
+        C: RCPT TO:<é@example.org>
+        """,
+        sends("é@example.org", mail_from="", data="é".encode()),
+    )
+
+
+# The server lacks something
+
+
+@pytest.mark.parametrize(
+    ("action", "outcome"),
+    [
+        (sends("é@x"), "é, None: 553 5.6.7 An address beyond ASCII needs SMTPUTF8,"),
+        (sends(smtputf8=True), "bob, None: 554 5.6.9 The message needs SMTPUTF8,"),
+        (sends(data=b"\xff"), "bob, None: 554 5.6.3 The message has octets beyond ASCII;"),
+        (sends(body="BINARYMIME"), "bob, None: 554 5.6.3 A binary message needs BINARYMIME"),
+    ],
+)
+def test_nothing_is_sent_that_the_server_cannot_take(action: Action, outcome: str) -> None:
+    events = play(PLAIN + "C: QUIT", action, quits)
+    [recipient] = outcome_of(events[1])
+    assert recipient.startswith(outcome)
+
+
+# Refusals
+
+
+def test_sender_refused_in_lock_step() -> None:
+    events = play(
+        PLAIN
+        + """
+        C: MAIL FROM:<ann@example.org>
+        S: 451 4.3.0 Busy
+        C: MAIL FROM:<ann@example.org>
+        """,
+        sends("bob@example.org", "ben@example.org"),
+        sends(),
+    )
+    assert outcome_of(events[1]) == ["bob, MAIL: 451 4.3.0 Busy", "ben, MAIL: 451 4.3.0 Busy"]
+
+
+def test_sender_refused_pipelined() -> None:
+    events = play(
+        PIPELINING
+        + """
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        C: DATA
+        S: 550 5.7.1 Not from you
+        S: 503 5.5.1 RCPT needs MAIL
+        S: 503 5.5.1 DATA needs MAIL
+        C: QUIT
+        """,
+        sends(),
+        quits,
+    )
+    assert outcome_of(events[1]) == ["bob, MAIL: 550 5.7.1 Not from you"]
+
+
+def test_all_recipients_refused_in_lock_step() -> None:
+    events = play(
+        PLAIN
+        + """
+        C: MAIL FROM:<ann@example.org>
+        S: 250 OK
+        C: RCPT TO:<bob@example.org>
+        S: 550 Unknown
+        C: RSET
+        S: 250 OK
+        C: MAIL FROM:<ann@example.org>
+        """,
+        sends(),
+        sends(),
+    )
+    assert outcome_of(events[1]) == ["bob, RCPT: 550 Unknown"]
+
+
+def test_all_recipients_refused_and_data_too() -> None:
+    events = play(
+        PIPELINING
+        + """
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        C: DATA
+        S: 250 OK
+        S: 550 Unknown
+        S: 554 No recipients
+        C: RSET
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        C: DATA
+        """,
+        sends(),
+        sends(),
+    )
+    assert outcome_of(events[1]) == ["bob, RCPT: 550 Unknown"]
+
+
+@pytest.mark.parametrize("last", ["250 An empty message", "554 No recipients"])
+def test_all_recipients_refused_and_354_all_the_same(last: str) -> None:
+    events = play(
+        PIPELINING
+        + f"""
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        C: RCPT TO:<ben@example.org>
+        C: DATA
+        S: 250 OK
+        S: 550 Unknown
+        S: 452 Too many
+        S: 354 Go on
+        C: .
+        S: {last}
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        C: DATA
+        """,
+        sends("bob@example.org", "ben@example.org", data=None),
+        sends(),
+    )
+    assert outcome_of(events[1]) == ["bob, RCPT: 550 Unknown", "ben, RCPT: 452 Too many"]
+
+
+def test_sender_refused_and_354_all_the_same() -> None:
+    events = play(
+        PIPELINING
+        + """
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        C: DATA
+        S: 550 Not from you
+        S: 250 OK
+        S: 354 Go on
+        C: .
+        S: 554 No
+        """,
+        sends(),
+    )
+    assert outcome_of(events[1]) == ["bob, MAIL: 550 Not from you"]
+
+
+def test_chunks_wait_for_a_recipient() -> None:
+    events = play(
+        CHUNKING
+        + """
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        S: 250 OK
+        S: 550 Unknown
+        C: RSET
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        """,
+        sends(data=b"QUIT\r\n"),
+        sends(),
+    )
+    assert outcome_of(events[1]) == ["bob, RCPT: 550 Unknown"]
+
+
+def test_data_refused() -> None:
+    events = play(
+        PIPELINING
+        + """
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        C: RCPT TO:<ben@example.org>
+        C: DATA
+        S: 250 OK
+        S: 250 OK
+        S: 550 Unknown
+        S: 452 No room
+        C: QUIT
+        """,
+        sends("bob@example.org", "ben@example.org"),
+        quits,
+    )
+    assert outcome_of(events[1]) == ["bob, DATA: 452 No room", "ben, RCPT: 550 Unknown"]
+
+
+def test_message_refused() -> None:
+    events = play(
+        PLAIN
+        + r"""
+        C: MAIL FROM:<ann@example.org>
+        S: 250 OK
+        C: RCPT TO:<bob@example.org>
+        S: 250 OK
+        C: DATA
+        S: 354 Go on
+        C! "Subject: hi\r\n\r\n..text\r\n.\r\n"
+        S: 554 5.7.1 Spam
+        C: MAIL FROM:<ann@example.org>
+        """,
+        sends(),
+        sends(),
+    )
+    assert outcome_of(events[1]) == ["bob, end of data: 554 5.7.1 Spam"]
+
+
+def test_last_chunk_refused() -> None:
+    events = play(
+        CHUNKING
+        + r"""
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        S: 250 OK
+        S: 250 OK
+        C! "BDAT 1 LAST\r\na"
+        S: 554 5.7.1 Spam
+        C: RSET
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        """,
+        sends(data=b"a"),
+        sends(),
+    )
+    assert outcome_of(events[1]) == ["bob, BDAT LAST: 554 5.7.1 Spam"]
+
+
+def test_first_chunk_refused_and_so_are_those_on_their_way() -> None:
+    events = play(
+        CHUNKING
+        + r"""
+        C: MAIL FROM:<ann@example.org> BODY=8BITMIME
+        C: RCPT TO:<bob@example.org>
+        S: 250 OK
+        S: 250 OK
+        C! "BDAT 1\r\na" * 8
+        S: 552 Too large
+        S! "503 What?\r\n" * 7
+        C: RSET
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        S: 250 OK
+        S: 250 OK
+        S: 250 OK
+        C! "BDAT 22 LAST\r\nSubject: hi\r\n\r\n.text\r\n"
+        """,
+        sends(data=None),
+        sends(),
+        parts=[b"a"] * 100,
+    )
+    assert outcome_of(events[1]) == ["bob, BDAT: 552 Too large"]
+
+
+def test_chunk_refused_in_lock_step() -> None:
+    events = play(
+        CHUNKING_ALONE
+        + r"""
+        C: MAIL FROM:<ann@example.org>
+        S: 250 OK
+        C: RCPT TO:<bob@example.org>
+        S: 250 OK
+        C! "BDAT 1\r\na"
+        S: 552 Too large
+        C: RSET
+        S: 500 What?
+        C: MAIL FROM:<ann@example.org>
+        """,
+        sends(data=None),
+        sends(),
+        parts=[b"a"] * 100,
+    )
+    assert outcome_of(events[1]) == ["bob, BDAT: 552 Too large"]
+
+
+# One message after the other
+
+
+def test_session_is_used_again() -> None:
+    events = play(
+        PIPELINING
+        + r"""
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        C: DATA
+        S! "250 OK\r\n250 OK\r\n354 Go\r\n"
+        C! "one\r\n.\r\n"
+        S: 250 Taken
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<ben@example.org>
+        C: DATA
+        S! "250 OK\r\n250 OK\r\n354 Go\r\n"
+        C! "two\r\n.\r\n"
+        S: 250 Taken
+        C: QUIT
+        """,
+        sends(data=b"one"),
+        sends("ben@example.org", data=b"two\r\n"),
+        quits,
+    )
+    assert [outcome_of(event) for event in events[1:]] == [
+        ["bob, end of data: 250 Taken"],
+        ["ben, end of data: 250 Taken"],
+    ]
+
+
+# 421, at any time
+
+AT_ANY_TIME = {
+    "while nothing goes on": ("", [], []),
+    "to MAIL": (
+        """
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        C: RCPT TO:<ben@example.org>
+        C: DATA
+        """,
+        ["bob, MAIL: 421 Bye", "ben, MAIL: 421 Bye"],
+        ["bob, None: {lost}", "ben, None: {lost}"],
+    ),
+    "to RCPT": (
+        """
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        C: RCPT TO:<ben@example.org>
+        C: DATA
+        S: 250 OK
+        S: 550 Unknown
+        """,
+        ["bob, RCPT: 550 Unknown", "ben, RCPT: 421 Bye"],
+        ["bob, RCPT: 550 Unknown", "ben, None: {lost}"],
+    ),
+    "to DATA": (
+        """
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        C: RCPT TO:<ben@example.org>
+        C: DATA
+        S: 250 OK
+        S: 550 Unknown
+        S: 250 OK
+        """,
+        ["bob, RCPT: 550 Unknown", "ben, DATA: 421 Bye"],
+        ["bob, RCPT: 550 Unknown", "ben, None: {lost}"],
+    ),
+    "to the end of data": (
+        r"""
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        C: RCPT TO:<ben@example.org>
+        C: DATA
+        S: 250 OK
+        S: 550 Unknown
+        S: 250 OK
+        S: 354 Go
+        C! "Subject: hi\r\n\r\n..text\r\n.\r\n"
+        """,
+        ["bob, RCPT: 550 Unknown", "ben, end of data: 421 Bye"],
+        ["bob, RCPT: 550 Unknown", "ben, None: {lost}", "in doubt"],
+    ),
+    "to the lone dot": (
+        """
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        C: RCPT TO:<ben@example.org>
+        C: DATA
+        S: 250 OK
+        S: 550 Unknown
+        S: 550 Unknown
+        S: 354 Go
+        C: .
+        """,
+        ["bob, RCPT: 550 Unknown", "ben, RCPT: 550 Unknown"],
+        ["bob, RCPT: 550 Unknown", "ben, RCPT: 550 Unknown"],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("script", "outcome"),
+    [(script, outcome) for script, outcome, _ in AT_ANY_TIME.values()],
+    ids=AT_ANY_TIME,
+)
+def test_421(script: str, outcome: list[str]) -> None:
+    actions = [sends("bob@example.org", "ben@example.org")] if script else []
+    events = play(f"{PIPELINING}{script}S: 421 Bye\nC: [closed]", *actions)
+    assert [outcome_of(event) for event in events[1:]] == ([outcome] if outcome else [])
+
+
+@pytest.mark.parametrize(
+    ("script", "outcome"),
+    [(script, outcome) for script, _, outcome in AT_ANY_TIME.values()],
+    ids=AT_ANY_TIME,
+)
+@pytest.mark.parametrize("half", ["", 'S! "250-O"'], ids=["between replies", "in a reply"])
+def test_server_that_closes(script: str, outcome: list[str], half: str) -> None:
+    actions = [sends("bob@example.org", "ben@example.org")] if script else []
+    events = play(f"{PIPELINING}{script}\n{half}\nS: [closed]\nC: [closed]", *actions)
+    assert events[1] == "the server closed the connection"
+    expected = [line.format(lost=LOST) for line in outcome]
+    assert [outcome_of(event) for event in events[2:]] == ([expected] if outcome else [])
+
+
+def waiting_for_a_part(*, chunking: bool = False) -> ClientConnection:
+    """Make a connection that wants octets of a message."""
+    connection = ClientConnection("client.test", timeouts=TIMEOUTS)
+    extension = b"CHUNKING" if chunking else b"X-NOTHING"
+    event = None
+    for reply in (b"220 mx.test", b"250-mx.test\r\n250 " + extension):
+        connection.receive_data(reply + b"\r\n")
+        event = connection.next_event()
+    assert isinstance(event, Ready)
+    connection.send_message("ann@example.org", ["bob@example.org"], None)
+    connection.receive_data(b"250 OK\r\n")
+    assert connection.next_event() is NEED_DATA
+    connection.receive_data(b"250 OK\r\n")
+    if not chunking:
+        assert connection.next_event() is NEED_DATA
+        connection.receive_data(b"354 Go\r\n")
+    assert connection.next_event() is NEED_BODY
+    connection.data_to_send()
+    return connection
+
+
+@pytest.mark.parametrize("reply", ["421 Bye", "552 Too large"])
+@pytest.mark.parametrize(("command", "chunking"), [("DATA", False), ("BDAT", True)])
+def test_refusal_before_the_end(reply: str, command: str, *, chunking: bool) -> None:
+    connection = waiting_for_a_part(chunking=chunking)
+    connection.receive_data(f"{reply}\r\n".encode())
+    event = connection.next_event()
+    assert isinstance(event, Sent)
+    assert outcome_of(event) == [f"bob, {command}: {reply}"]
+    assert connection.next_event() is NEED_CLOSE
+    assert connection.data_to_send() == b""
+    assert str(connection.closing_reply) == reply
+
+
+# A server that breaks the protocol
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        ("S: 354 Go on", "the connection was answered by 354 Go on"),
+        ("S: SSH-2.0-OpenSSH_9.2", "'SSH-2.0-OpenSSH_9.2\\r\\n' is no reply"),
+        ('S! "220 mx.test\\n"', "'220 mx.test\\n' is no reply"),
+        (f"{PLAIN}S: 250 OK", "nothing was asked, and 250 OK came"),
+        (f"{PLAIN}S: 550 No", "nothing was asked, and 550 No came"),
+        ("S: 220 a\nC: EHLO client.test\nS: 334 ?", "EHLO was answered by 334 ?"),
+    ],
+)
+def test_broken_session(script: str, error: str) -> None:
+    events = play(f"{script}\nC: [closed]")
+    assert events[-1] == error
+
+
+BROKEN = "None: 451 4.5.0 The server broke the protocol"
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "outcome"),
+    [
+        ("S: 354 Go", "MAIL was answered by 354 Go", [f"bob, {BROKEN}"]),
+        ("S: 250 OK\nS: 354 Go", "RCPT was answered by 354 Go", [f"bob, {BROKEN}"]),
+        (
+            "S: 250 OK\nS: 250 OK\nS: 250 OK",
+            "DATA was answered by 250 OK",
+            [f"bob, {BROKEN}"],
+        ),
+        ("S: 250-OK\nS: 550 OK", "a 250 reply goes on with 550", [f"bob, {BROKEN}"]),
+        ("S: 250 OK\nS: 550 No\nS: yes", "'yes\\r\\n' is no reply", ["bob, RCPT: 550 No"]),
+    ],
+)
+def test_broken_transaction(script: str, error: str, outcome: list[str]) -> None:
+    events = play(
+        f"""{PIPELINING}
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        C: DATA
+        {script}
+        C: [closed]
+        """,
+        sends(),
+    )
+    assert events[1] == error
+    assert outcome_of(events[2]) == outcome
+
+
+def test_two_answers_to_one_message() -> None:
+    events = play(
+        CHUNKING
+        + r"""
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        S: 250 OK
+        S: 250 OK
+        C! "BDAT 1 LAST\r\na"
+        S: 250 OK
+        S: 250 OK
+        C: [closed]
+        """,
+        sends(data=b"a"),
+    )
+    assert outcome_of(events[1]) == ["bob, BDAT LAST: 250 OK"]
+    assert events[2] == "nothing was asked, and 250 OK came"
+
+
+def test_error_tells_what_to_think_of_the_recipients() -> None:
+    connection = ClientConnection("client.test")
+    connection.receive_data(b"what?\r\n")
+    with pytest.raises(RemoteProtocolError) as caught:
+        connection.next_event()
+    assert caught.value.reply.is_transient
+    assert connection.closing_reply == caught.value.reply
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [b"2", b"250-and on\r\n", b"250-" + b"x" * 2000 + b"\r\n"],
+    ids=["line", "reply", "lines"],
+)
+def test_server_that_never_ends(endless: bytes) -> None:
+    connection = ClientConnection("client.test")
+    for _ in range(100_000):
+        connection.receive_data(endless)
+        try:
+            assert connection.next_event() is NEED_DATA
+        except RemoteProtocolError:
+            break
+        assert connection.buffered_octets <= MAX_REPLY_OCTETS + MAX_LINE_OCTETS
+    else:
+        pytest.fail("it was listened to for ever")
+    connection.receive_data(endless * 1000)
+    assert connection.buffered_octets == 0
+    assert connection.next_event() is NEED_CLOSE
+
+
+# Calls out of turn
+
+
+def opening() -> ClientConnection:
+    return ClientConnection("client.test", timeouts=TIMEOUTS)
+
+
+def ready() -> ClientConnection:
+    connection = unlooked()
+    connection.next_event()
+    return connection
+
+
+def unlooked() -> ClientConnection:
+    driver = Driver()
+    driver.hear(b"220 mx.test\r\n")
+    driver.hear(b"250 mx.test\r\n")
+    sends("é@example.org")(driver.connection)
+    return driver.connection
+
+
+def in_the_envelope() -> ClientConnection:
+    connection = ready()
+    sends()(connection)
+    return connection
+
+
+def waiting_for_the_end() -> ClientConnection:
+    connection = waiting_for_a_part()
+    connection.send_part(b"", is_last=True)
+    return connection
+
+
+def waiting_for_a_chunk() -> ClientConnection:
+    connection = waiting_for_a_part(chunking=True)
+    connection.send_part(b"a")
+    return connection
+
+
+def leaving() -> ClientConnection:
+    connection = ready()
+    connection.quit()
+    return connection
+
+
+def closed() -> ClientConnection:
+    connection = ready()
+    connection.abandon(LOST)
+    return connection
+
+
+@pytest.mark.parametrize("say", [sends(), quits], ids=["send_message", "quit"])
+@pytest.mark.parametrize(
+    ("make", "remedy"),
+    [
+        (opening, "call next_event() until it gives Ready"),
+        (unlooked, "call next_event() first"),
+        (in_the_envelope, "call next_event() until it gives NEED_BODY or Sent"),
+        (waiting_for_a_part, "call send_part()"),
+        (waiting_for_the_end, "call next_event() until it gives Sent"),
+        (leaving, "call next_event() until it gives NEED_CLOSE"),
+        (closed, "make another connection"),
+    ],
+)
+def test_said_out_of_turn(make: Callable[[], ClientConnection], remedy: str, say: Action) -> None:
+    connection = make()
+    said = connection.data_to_send()
+    with pytest.raises(LocalProtocolError, match=re.escape(remedy)):
+        say(connection)
+    assert connection.data_to_send() in (b"", said)
+
+
+@pytest.mark.parametrize(
+    ("make", "remedy"),
+    [
+        (opening, "next_event() until it gives Ready"),
+        (ready, "call send_message() first"),
+        (in_the_envelope, "until it gives NEED_BODY or Sent"),
+        (waiting_for_a_chunk, "each time next_event() gives NEED_BODY"),
+        (waiting_for_the_end, "until it gives Sent"),
+        (leaving, "until it gives NEED_CLOSE"),
+        (closed, "make another connection"),
+    ],
+)
+def test_part_out_of_turn(make: Callable[[], ClientConnection], remedy: str) -> None:
+    with pytest.raises(LocalProtocolError, match=re.escape(remedy)):
+        make().send_part(b"a")
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        sends("bob@example.org\r\nDATA"),
+        sends(mail_from="ann@example.org> SIZE=1"),
+        sends(data=b"a\nb"),
+        sends(data=b"a\r"),
+    ],
+)
+def test_what_cannot_be_sent_changes_nothing(action: Action) -> None:
+    connection = ready()
+    with pytest.raises(ValueError, match=r"."):
+        action(connection)
+    assert connection.is_open
+    assert connection.data_to_send() == b""
+    sends()(connection)
+    assert connection.data_to_send() == b"MAIL FROM:<ann@example.org>\r\n"
+
+
+def test_part_that_cannot_be_sent_ends_the_session_without_a_message() -> None:
+    connection = waiting_for_a_part()
+    connection.send_part(b"a\r\n")
+    with pytest.raises(ValueError, match="CR or LF"):
+        connection.send_part(b"b\nc\r\n")
+    with pytest.raises(ValueError, match="CR or LF"):
+        connection.send_part(b"", is_last=True)
+    assert connection.data_to_send() == b"a\r\n"
+    connection.abandon(LOST)
+    event = connection.next_event()
+    assert isinstance(event, Sent)
+    assert outcome_of(event) == [f"bob, None: {LOST}"]
+    assert connection.next_event() is NEED_CLOSE
+
+
+def test_abandon_twice() -> None:
+    connection = closed()
+    connection.abandon(Reply(451, "4.4.2", "Again"))
+    assert connection.closing_reply == LOST
+
+
+def test_abandon_leaves_the_last_event() -> None:
+    connection = unlooked()
+    connection.abandon(LOST)
+    assert isinstance(connection.next_event(), Sent)
+    assert connection.next_event() is NEED_CLOSE
+
+
+# Time
+
+
+@pytest.mark.parametrize(
+    ("make", "seconds"),
+    [
+        (opening, TIMEOUTS.greeting),
+        (ready, TIMEOUTS.block),
+        (in_the_envelope, TIMEOUTS.command),
+        (waiting_for_a_part, TIMEOUTS.block),
+        (waiting_for_a_chunk, TIMEOUTS.block),
+        (waiting_for_the_end, TIMEOUTS.end),
+        (leaving, TIMEOUTS.quit),
+    ],
+)
+def test_how_long_to_wait(make: Callable[[], ClientConnection], seconds: float) -> None:
+    assert make().timeout_seconds == seconds
+
+
+def test_deadline_is_not_put_off_by_octets() -> None:
+    connection = in_the_envelope()
+    steps = connection.steps
+    for octet in (b"2", b"5", b"0", b"-", b"\r", b"\n"):
+        connection.receive_data(octet)
+        connection.next_event()
+        assert connection.steps == steps
+    connection.receive_data(b"250 OK\r\n")
+    connection.next_event()
+    assert connection.steps > steps
+
+
+# Large messages
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1, SLICE_OCTETS + 1])
+def test_large_message_goes_out_in_slices(more: int) -> None:
+    data = b"x" * (SLICE_OCTETS + more)
+    server = MemoryServer(Recorder(), offer=Offer(hostname="mx.test", max_message_bytes=0))
+    largest = 0
+    connection = ClientConnection("client.test")
+    connection.receive_data(server.recv())
+    sent = False
+    while True:
+        event = connection.next_event()
+        octets = connection.data_to_send()
+        largest = max(largest, len(octets))
+        if octets:
+            server.sendall(octets)
+        if isinstance(event, Ready):
+            connection.send_message("ann@example.org", ["bob@example.org"], data)
+        elif isinstance(event, Sent):
+            assert event.outcome.is_accepted
+            break
+        elif event is NEED_DATA:
+            connection.receive_data(server.recv())
+        else:
+            assert event is NEED_SEND
+            sent = True
+    assert sent is (more > 0)
+    assert largest < SLICE_OCTETS + 100

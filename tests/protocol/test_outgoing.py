@@ -1,0 +1,352 @@
+"""The message under way to a server: what is refused before it goes out, and how it is put."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pillarbox.protocol.address import AddressError, Path
+from pillarbox.protocol.client_event import RecipientOutcome
+from pillarbox.protocol.event import BodyType
+from pillarbox.protocol.framing import NewlineCheck, stuff_dots
+from pillarbox.protocol.outgoing import DataWriter, OutgoingMessage, size_limit
+from pillarbox.protocol.reply import Reply
+from pillarbox.protocol.reply_parser import Extensions
+from tests.fuzz.strategies import mailboxes, messages, pieces
+
+ALL: Extensions = {
+    "SIZE": ("1000",),
+    "8BITMIME": (),
+    "SMTPUTF8": (),
+    "CHUNKING": (),
+    "BINARYMIME": (),
+}
+NONE: Extensions = {}
+
+OK = Reply(250, "2.0.0", "OK")
+UNKNOWN = Reply(550, "5.1.1", "No such mailbox")
+BUSY = Reply(451, "4.3.0", "Busy")
+LOST = Reply(421, "4.4.2", "The connection was lost")
+
+
+def message(
+    data: bytes | None = b"text\r\n",
+    *,
+    mail_from: str | Path = "ann@example.org",
+    rcpt_tos: Sequence[str | Path] = ("bob@example.org",),
+    size: int | None = None,
+    body: BodyType | None = None,
+    smtputf8: bool = False,
+) -> OutgoingMessage:
+    return OutgoingMessage(mail_from, rcpt_tos, data, size=size, body=body, smtputf8=smtputf8)
+
+
+def without(*keywords: str) -> Extensions:
+    return {keyword: ALL[keyword] for keyword in ALL if keyword not in keywords}
+
+
+# Nothing is smuggled
+
+BAD_ADDRESSES = [
+    "ann@example.org\r\nRCPT TO:<eve@example.org>",
+    "ann@example.org>\r\nDATA",
+    "ann@example.org\n",
+    "ann@example.org\r",
+    "ann@example.org> SIZE=1",
+    "ann@example.org>",
+    "<ann@example.org>",
+    "ann example@example.org",
+    "ann@exa mple.org",
+    "ann\0@example.org",
+    "ann\x7f@example.org",
+    "ann\x85@example.org",
+    '"ann\r\n"@example.org',
+    "\r\n",
+    " ",
+    "ann",
+    "ann@",
+    "@example.org",
+    "ann@\ud800",
+    "a" * 65 + "@example.org",
+]
+
+
+@pytest.mark.parametrize("address", BAD_ADDRESSES, ids=ascii)
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(AddressError) as caught:
+        message(mail_from=address)
+    assert repr(address) in str(caught.value)
+    with pytest.raises(AddressError):
+        message(rcpt_tos=["bob@example.org", address])
+
+
+def test_path_made_by_hand_is_looked_at_as_well() -> None:
+    with pytest.raises(AddressError, match="Not an address"):
+        message(mail_from=Path(b"a@b>\r\nDATA"))
+    with pytest.raises(AddressError, match="UTF-8"):
+        message(rcpt_tos=[Path(b"\xff@example.org")])
+
+
+@given(st.text(max_size=20) | mailboxes.map(bytes.decode))
+def test_any_text_is_one_command_or_none(text: str) -> None:
+    try:
+        made = message(mail_from=text, rcpt_tos=[text])
+    except ValueError:
+        return
+    lines = [made.mail_command(NONE), *made.rcpt_commands()]
+    assert lines[0].startswith(b"MAIL FROM:<")
+    for line in lines:
+        assert b"<%b>" % text.encode() in line
+        assert not set(line) & set(b"\r\n\0")
+
+
+@pytest.mark.parametrize(
+    "rcpt_tos", [[], "bob@example.org", "", ["bob@example.org", ""], [Path(b"")]]
+)
+def test_no_recipient(rcpt_tos: Sequence[str]) -> None:
+    with pytest.raises(ValueError, match=r"bob@example.org|ann@example.org"):
+        message(rcpt_tos=rcpt_tos)
+
+
+def test_wrong_arguments() -> None:
+    with pytest.raises(ValueError, match="'8bit\\\\r\\\\n' is none of 7BIT, 8BITMIME"):
+        message(body="8bit\r\n")  # type: ignore[arg-type]  # what if
+    with pytest.raises(ValueError, match="size is -1"):
+        message(None, size=-1)
+
+
+# The MAIL command
+
+MAIL = b"MAIL FROM:<ann@example.org>"
+
+
+@pytest.mark.parametrize(
+    ("made", "offered", "line"),
+    [
+        (message(), NONE, MAIL),
+        (message(), ALL, MAIL + b" SIZE=6"),
+        (message(mail_from=""), NONE, b"MAIL FROM:<>"),
+        (message(mail_from=Path(b"Ann@example.org")), NONE, b"MAIL FROM:<Ann@example.org>"),
+        (message(mail_from="@mx.test:ann@example.org"), NONE, MAIL),
+        (message(b"\xff\r\n"), ALL, MAIL + b" SIZE=3 BODY=8BITMIME"),
+        (message(body="8BITMIME"), ALL, MAIL + b" SIZE=6 BODY=8BITMIME"),
+        (message(body="7BIT"), ALL, MAIL + b" SIZE=6 BODY=7BIT"),
+        (message(body="7BIT"), NONE, MAIL),
+        (message(b"\xff\r\n", body="7BIT"), NONE, MAIL),
+        (message(body="BINARYMIME"), ALL, MAIL + b" SIZE=6 BODY=BINARYMIME"),
+        (message(body="BINARYMIME"), without("8BITMIME"), MAIL + b" SIZE=6 BODY=BINARYMIME"),
+        (message(smtputf8=True), ALL, MAIL + b" SIZE=6 SMTPUTF8"),
+        (message(rcpt_tos=["é@x"]), ALL, MAIL + b" SIZE=6 SMTPUTF8"),
+        (message(mail_from="é@x"), ALL, "MAIL FROM:<é@x> SIZE=6 SMTPUTF8".encode()),
+        (message(None), ALL, MAIL + b" BODY=8BITMIME"),
+        (message(None), NONE, MAIL),
+        (message(None, size=7, body="7BIT"), ALL, MAIL + b" SIZE=7 BODY=7BIT"),
+        (message(size=7), ALL, MAIL + b" SIZE=6"),
+    ],
+)
+def test_mail_command(made: OutgoingMessage, offered: Extensions, line: bytes) -> None:
+    assert made.refusal_by(offered) is None
+    assert made.mail_command(offered) == line
+
+
+def test_rcpt_commands() -> None:
+    made = message(rcpt_tos=["bob@example.org", Path(b"Postmaster"), "é@x"])
+    assert made.rcpt_commands() == [
+        b"RCPT TO:<bob@example.org>",
+        b"RCPT TO:<Postmaster>",
+        "RCPT TO:<é@x>".encode(),
+    ]
+
+
+# What the server has to offer
+
+
+@pytest.mark.parametrize(
+    ("made", "offered", "refusal"),
+    [
+        (message(rcpt_tos=["é@x"]), without("SMTPUTF8"), "553 5.6.7 An address beyond ASCII needs"),
+        (message(smtputf8=True), without("SMTPUTF8"), "554 5.6.9 The message needs SMTPUTF8"),
+        (message(b"\xff"), without("8BITMIME"), "554 5.6.3 The message has octets beyond ASCII"),
+        (message(body="8BITMIME"), NONE, "554 5.6.3 The message has octets beyond ASCII"),
+        (message(body="BINARYMIME"), without("BINARYMIME"), "554 5.6.3 A binary message needs"),
+        (message(body="BINARYMIME"), without("CHUNKING"), "554 5.6.3 A binary message needs"),
+        (message(b"x" * 1001), ALL, "552 5.3.4 The server takes messages of up to 1000 octets"),
+        (message(None, size=1001), ALL, "552 5.3.4 The server takes messages of up to 1000 octets"),
+    ],
+)
+def test_what_the_server_lacks(made: OutgoingMessage, offered: Extensions, refusal: str) -> None:
+    assert str(made.refusal_by(offered)).startswith(refusal)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "limit"),
+    [
+        ((), None),
+        (("0",), None),
+        (("1000",), 1000),
+        (("1000", "2000"), 1000),
+        (("99999999999999999999",), 99999999999999999999),
+        (("9" * 21,), None),
+        (("many",), None),
+        (("1e3",), None),
+        (("１",), None),
+        (("-1",), None),
+    ],
+)
+def test_size_limit(parameters: tuple[str, ...], limit: int | None) -> None:
+    assert size_limit({"SIZE": parameters}) == limit
+
+
+def test_no_size_limit() -> None:
+    assert size_limit(NONE) is None
+    assert message(b"x" * 1000).refusal_by(ALL) is None
+    assert message(None).refusal_by(ALL) is None
+
+
+# BDAT or DATA
+
+BARE_NEWLINES = [b"a\nb\r\n", b"a\rb\r\n", b"a\n", b"a\r", b"\r\r\n", b"\n\r"]
+
+
+def test_bdat_where_it_is_offered() -> None:
+    made = message(b"a\nb")
+    made.choose_form(ALL, chunking=True)
+    assert made.writer is None
+
+
+@pytest.mark.parametrize(("offered", "chunking"), [(NONE, True), (ALL, False), (NONE, False)])
+def test_data_otherwise(offered: Extensions, *, chunking: bool) -> None:
+    made = message(b".a\r\n")
+    made.choose_form(offered, chunking=chunking)
+    assert made.writer is not None
+    assert made.writer.write(b".a\r\n", is_last=True) == b"..a\r\n.\r\n"
+    for data in BARE_NEWLINES:
+        with pytest.raises(ValueError, match="CR or LF that is not part of a CRLF"):
+            message(data).choose_form(offered, chunking=chunking)
+
+
+def test_binary_message_never_goes_by_data() -> None:
+    with pytest.raises(ValueError, match="leave chunking as True"):
+        message(body="BINARYMIME").choose_form(ALL, chunking=False)
+
+
+@pytest.mark.parametrize("data", BARE_NEWLINES, ids=repr)
+def test_parts_are_looked_at_across_their_edges(data: bytes) -> None:
+    made = message(None)
+    made.choose_form(NONE, chunking=True)
+    writer = made.writer
+    assert writer is not None
+    octets = [data[at : at + 1] for at in range(len(data))]
+    with pytest.raises(ValueError, match="CR or LF"):  # noqa: PT012  # one of them, whichever
+        for part in octets:
+            writer.write(part, is_last=False)
+        writer.write(b"", is_last=True)
+    # What is wrong stays wrong: nobody ends this message by mistake.
+    with pytest.raises(ValueError, match="CR or LF"):
+        writer.write(b"", is_last=True)
+
+
+@given(messages.filter(lambda data: NewlineCheck().accepts(data, final=True)), st.data())
+def test_stuffing_in_any_pieces(data: bytes, draw: st.DataObject) -> None:
+    writer = DataWriter()
+    parts = draw.draw(pieces(data))
+    sent = [writer.write(part, is_last=False) for part in parts]
+    sent.append(writer.write(b"", is_last=True))
+    assert b"".join(sent) == stuff_dots(data)
+    assert writer.octets == len(data)
+
+
+def test_stuffing_in_every_two_pieces() -> None:
+    for length in range(6):
+        for octets in itertools.product([b"\r\n", b".", b"a"], repeat=length):
+            data = b"".join(octets)
+            for at in range(len(data) + 1):
+                writer = DataWriter()
+                sent = writer.write(data[:at], is_last=False)
+                assert sent + writer.write(data[at:], is_last=True) == stuff_dots(data)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 5, 6, 7])
+def test_slices(size: int) -> None:
+    data = bytes(range(size))
+    made = message(data)
+    slices = [made.take_slice(3)]
+    while not slices[-1][1]:
+        slices.append(made.take_slice(3))
+    assert b"".join(part for part, _ in slices) == data
+    assert len(slices) == max(1, -(-size // 3))
+
+
+# What became of it
+
+TWO = ["bob@example.org", "ben@example.org"]
+
+
+def outcomes(made: OutgoingMessage, reply: Reply, command: str | None) -> list[RecipientOutcome]:
+    outcome = made.outcome(reply, command)
+    assert [one.address for one in outcome.recipients] == TWO
+    return list(outcome.recipients)
+
+
+def test_nothing_was_answered() -> None:
+    made = message(rcpt_tos=TWO)
+    assert not made.has_recipients
+    assert outcomes(made, LOST, None) == [RecipientOutcome(one, LOST, None) for one in TWO]
+
+
+def test_sender_refused() -> None:
+    made = message(rcpt_tos=TWO)
+    made.mail_reply = BUSY
+    made.rcpt_replies = [UNKNOWN, OK]
+    assert not made.has_recipients
+    assert outcomes(made, OK, "DATA") == [RecipientOutcome(one, BUSY, "MAIL") for one in TWO]
+
+
+def test_recipient_refused() -> None:
+    made = message(rcpt_tos=TWO)
+    made.mail_reply = OK
+    made.rcpt_replies = [UNKNOWN]
+    assert not made.has_recipients
+    assert outcomes(made, LOST, None) == [
+        RecipientOutcome(TWO[0], UNKNOWN, "RCPT"),
+        RecipientOutcome(TWO[1], LOST, None),
+    ]
+    made.rcpt_replies = [OK, UNKNOWN]
+    assert made.has_recipients
+    assert outcomes(made, BUSY, "end of data") == [
+        RecipientOutcome(TWO[0], BUSY, "end of data"),
+        RecipientOutcome(TWO[1], UNKNOWN, "RCPT"),
+    ]
+
+
+def test_chunk_refused() -> None:
+    made = message(rcpt_tos=TWO)
+    made.mail_reply = OK
+    made.rcpt_replies = [OK, UNKNOWN]
+    made.refusal = BUSY, "BDAT"
+    assert outcomes(made, LOST, None) == [
+        RecipientOutcome(TWO[0], BUSY, "BDAT"),
+        RecipientOutcome(TWO[1], UNKNOWN, "RCPT"),
+    ]
+
+
+def test_in_doubt_only_if_it_can_have_been_taken() -> None:
+    made = message(rcpt_tos=TWO)
+    made.mail_reply = OK
+    made.rcpt_replies = [OK, UNKNOWN]
+    assert made.outcome(LOST, None, is_sent=True).is_in_doubt
+    assert not made.outcome(LOST, None).is_in_doubt
+    made.refusal = BUSY, "BDAT"
+    assert not made.outcome(LOST, None, is_sent=True).is_in_doubt
+    made.refusal = None
+    made.rcpt_replies = [UNKNOWN, UNKNOWN]
+    assert not made.outcome(LOST, None, is_sent=True).is_in_doubt
+
+
+def test_path_is_told_as_text() -> None:
+    made = message(rcpt_tos=[Path(b"bob@example.org")])
+    assert made.outcome(OK, "DATA").recipients[0].address == "bob@example.org"

@@ -1,0 +1,44 @@
+"""The table of commands: every verb has an answer in every state in which commands are read."""
+
+from __future__ import annotations
+
+import pytest
+
+from pillarbox.protocol.state import COMMANDS, State
+
+COMMAND_STATES = [state for state in State if state <= State.CHUNKS]
+
+# What is legal after the greeting, written down a second time (RFC 5321 §4.1.4, RFC 3030 §2).
+LEGAL = {
+    State.REFUSED: "QUIT",
+    State.HELLO: "EHLO HELO RSET NOOP VRFY EXPN HELP QUIT",
+    State.READY: "EHLO HELO RSET NOOP VRFY EXPN HELP QUIT MAIL",
+    State.MAIL: "EHLO HELO RSET NOOP VRFY EXPN HELP QUIT RCPT",
+    State.RCPT: "EHLO HELO RSET NOOP VRFY EXPN HELP QUIT RCPT DATA BDAT",
+    State.CHUNKS: "EHLO HELO RSET NOOP VRFY EXPN HELP QUIT BDAT",
+}
+
+
+@pytest.mark.parametrize("state", COMMAND_STATES, ids=lambda state: state.name)
+def test_legal(state: State) -> None:
+    legal = {verb.decode() for verb, row in COMMANDS.items() if state in row.legal}
+    assert legal == set(LEGAL[state].split())
+
+
+@pytest.mark.parametrize("state", COMMAND_STATES, ids=lambda state: state.name)
+@pytest.mark.parametrize("verb", COMMANDS, ids=bytes.decode)
+def test_every_command_is_legal_or_refused(verb: bytes, state: State) -> None:
+    row = COMMANDS[verb]
+    assert state in row.legal or state in row.refusals
+    if state in row.refusals:
+        assert (row.refusals[state].code, row.refusals[state].enhanced) == (503, "5.5.1")
+        assert "{" not in row.refusals[state].text
+
+
+def test_the_refusal_names_the_command() -> None:
+    assert COMMANDS[b"DATA"].refusals[State.READY].text == "DATA needs a MAIL command first"
+
+
+def test_commands_are_read_up_to_chunks() -> None:
+    # server.py asks `state <= CHUNKS` on its fast path.
+    assert set(COMMAND_STATES) == set(LEGAL)
