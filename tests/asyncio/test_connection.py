@@ -8,7 +8,8 @@ import logging
 import pytest
 
 from pillarbox import Body, Envelope, Message, Reject, Reply, Session
-from pillarbox.asyncio.connection import HIGH_WATER_OCTETS, LINGER_SECONDS
+from pillarbox.asyncio.connection import HIGH_WATER_OCTETS
+from pillarbox.asyncio.wire import LINGER_SECONDS
 from pillarbox.protocol.extension import Offer
 from pillarbox.testing import Recorder
 from tests.asyncio.wire import BEGIN, InMemory, turns
