@@ -7,7 +7,7 @@ the asyncio driver: transport.py.
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import assert_never, cast
 
 from pillarbox.asyncio.connection import FAILED, NO_MESSAGE_METHOD
@@ -186,7 +186,7 @@ class MemoryServer:
 
 def _settled(answer: MaybeAwaitable, ordinary: Reply) -> Reply:
     """Finish what the handler began: it has nothing to wait for."""
-    if answer is not None and not isinstance(answer, Reply):
+    if isinstance(answer, Awaitable):
         try:
             next(answer.__await__())
         except StopIteration as finished:
