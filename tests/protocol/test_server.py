@@ -471,7 +471,6 @@ def test_eof_in_a_message(begin: bytes) -> None:
     assert core.next() is NEED_CLOSE
 
 
-@pytest.mark.xfail(strict=True, reason="between chunks, NEED_CLOSE comes without BodyAborted")
 def test_eof_between_chunks() -> None:
     core = ready(whole_body_octets=0)
     assert core.feed(b"BDAT 5\r\nfirst") == BodyPart(b"first", is_last=False)

@@ -257,9 +257,13 @@ class ServerConnection:
             return self._next_skipped()
         return self._next_command()
 
-    def _wait(self) -> Need:
+    def _wait(self) -> BodyAborted | Need:
         self._buffer.release()
-        return NEED_CLOSE if self._is_eof else NEED_DATA
+        if not self._is_eof:
+            return NEED_DATA
+        if self._body is not None and (aborted := self._body.abort(None)):
+            return aborted
+        return NEED_CLOSE
 
     # Commands
 
@@ -411,7 +415,7 @@ class ServerConnection:
             return event
         reader = body.reader
         if not reader.is_finished:
-            return self._wait_for_body(body)
+            return self._wait()
         if not reader.is_last:
             self._end_chunk(body)
             return None
@@ -423,11 +427,6 @@ class ServerConnection:
             self._owed = event
         return event
 
-    def _wait_for_body(self, body: IncomingBody) -> Event | Need:
-        if self._is_eof and (aborted := body.abort(None)):
-            return aborted
-        return self._wait()
-
     def _end_chunk(self, body: IncomingBody) -> None:
         reply = body.refusal or body.kept_reply
         if reply is not None and not reply.is_positive:
@@ -437,7 +436,7 @@ class ServerConnection:
             self._say(ACCEPTED)
             self._state = _CHUNKS
 
-    def _next_skipped(self) -> Need | None:
+    def _next_skipped(self) -> Event | Need | None:
         reader, state = cast("tuple[ChunkReader, State]", self._skipped)
         reader.read()
         if not reader.is_finished:
