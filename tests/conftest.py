@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import FrozenInstanceError
@@ -130,9 +131,9 @@ class _Overheard:
 class Talk:
     """Holds a dialogue in every way on every driver; see the fixture `talk`."""
 
-    def __init__(self, threads: dict[str, LoopThread], quiet: Callable[[], Any]) -> None:
+    def __init__(self, threads: dict[str, LoopThread], capsys: pytest.CaptureFixture[str]) -> None:
         self._threads = threads
-        self._quiet = quiet
+        self._capsys = capsys
 
     def __call__(
         self,
@@ -150,7 +151,7 @@ class Talk:
                 if thread and way == "octets" and len(transcript.sent) > MAX_OCTETS_BY_SOCKET:
                     continue
                 for made, messages in _handlers(handler):
-                    with self._quiet():
+                    with self._aloud(f"\n{name}, {type(made).__name__}"):
                         try:
                             self._play(transcript, made, offer, way, thread)
                         except BaseException as error:
@@ -163,6 +164,16 @@ class Talk:
             for messages in taken
         ), taken
         return taken[0] if taken else []
+
+    @contextlib.contextmanager
+    def _aloud(self, title: str) -> Iterator[None]:
+        """Let a dialogue be seen by those who want to."""
+        if not os.environ.get("PILLARBOX_DEBUG"):
+            yield
+            return
+        with self._capsys.disabled():
+            sys.stderr.write(title)
+            yield
 
     def _play(
         self,
@@ -205,5 +216,4 @@ def talk(loop_threads: dict[str, LoopThread], capsys: pytest.CaptureFixture[str]
     A `handler` that is a class is made anew for each play. Without one, the messages that were
     taken are the result.
     """
-    is_debug = bool(os.environ.get("PILLARBOX_DEBUG"))
-    return Talk(loop_threads, capsys.disabled if is_debug else contextlib.nullcontext)
+    return Talk(loop_threads, capsys)

@@ -17,6 +17,9 @@ from tests.grammar import split_answers
 
 pytestmark = pytest.mark.usefixtures("new_loop")
 
+# The time is looked at once a second: nobody is cut short, and nobody has much more.
+TICKS = 2
+
 IDLE = b"421 4.4.2 Idle too long\r\n"
 
 
@@ -109,7 +112,7 @@ async def test_idle(in_memory: InMemory) -> None:
     client.heard()
     memory.wait(300)
     assert not client.is_closing()
-    memory.wait(1)
+    memory.wait(TICKS)
     assert client.heard() == IDLE
     await turns()
     assert client.is_lost
@@ -124,7 +127,7 @@ async def test_octets_begin_the_wait_anew(in_memory: InMemory) -> None:
         client.feed(b"N")
     memory.wait(299)
     assert not client.is_closing()
-    memory.wait(2)
+    memory.wait(1 + TICKS)
     assert client.heard().endswith(IDLE)
 
 
@@ -136,7 +139,7 @@ async def test_idle_anywhere(in_memory: InMemory, octets: bytes) -> None:
     memory = in_memory(recorder, idle_timeout_seconds=10)
     client = memory.connect()
     client.feed(octets)
-    memory.wait(11)
+    memory.wait(10 + TICKS)
     await turns()
     assert client.heard().endswith(IDLE)
     assert client.is_lost
@@ -158,7 +161,7 @@ async def test_a_slow_handler_is_not_the_clients_fault(in_memory: InMemory, wher
     assert codes(client.heard()) == [220, 250, 250, 250, 354, 250]
     memory.wait(9)
     assert not client.is_closing()
-    memory.wait(2)
+    memory.wait(1 + TICKS)
     assert client.is_closing()
 
 
@@ -170,7 +173,7 @@ async def test_idle_while_a_handler_waits_for_more(in_memory: InMemory) -> None:
     client = memory.connect()
     client.feed(BEGIN + b"DATA\r\nx")
     await turns()
-    memory.wait(11)
+    memory.wait(10 + TICKS)
     assert client.heard().endswith(IDLE)
     await turns()
     assert handler.messages == []
@@ -184,14 +187,14 @@ async def test_a_client_that_does_not_read_our_last_words_is_not_waited_for(
     memory = in_memory(recorder, idle_timeout_seconds=10)
     client = memory.connect()
     client.is_read = False
-    memory.wait(11)
+    memory.wait(10 + TICKS)
     await turns()
     assert client.is_closing()
     assert not client.is_lost
     memory.wait(LINGER_SECONDS)
     await turns()
     assert not client.is_lost
-    memory.wait(1)
+    memory.wait(TICKS)
     await turns()
     assert client.is_lost
     assert recorder.calls == ["connect", "disconnect"]
@@ -204,7 +207,7 @@ async def test_a_client_that_does_not_read_goodbye_is_not_waited_for(in_memory: 
     client.is_read = False
     memory.wait(100)
     client.feed(b"QUIT\r\n")
-    memory.wait(LINGER_SECONDS + 1)
+    memory.wait(LINGER_SECONDS + TICKS)
     await turns()
     assert client.is_lost
     assert recorder.calls == ["connect", "disconnect"]
@@ -267,8 +270,8 @@ async def test_a_client_that_never_reads(in_memory: InMemory) -> None:
     assert client.waiting_octets > 0
     # A batch of replies above the mark, and not more.
     assert client.get_write_buffer_size() < 10_000 + 256 * 100
-    memory.wait(11)
-    memory.wait(LINGER_SECONDS + 1)
+    memory.wait(10 + TICKS)
+    memory.wait(LINGER_SECONDS + TICKS)
     await turns()
     assert client.is_lost
 

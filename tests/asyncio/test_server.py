@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-import pillarbox.asyncio.connection
 import pillarbox.asyncio.server
 from pillarbox import Body, Envelope, Message, Server, Session, serve
 from pillarbox.listen import open_sockets, open_unix_socket
@@ -104,17 +103,32 @@ async def test_an_address_that_is_not_ours() -> None:
             pass
 
 
-async def test_a_second_address_that_cannot_be_listened_on() -> None:
-    """What was opened before it is closed again."""
-    server = Server(Recorder(), config=config())
+async def test_a_socket_that_cannot_listen_is_closed() -> None:
     (first,) = open_sockets("127.0.0.1", 0)
-    second = socket.socket()  # not bound, and closed: nobody can listen on it
-    second.close()
+    # Two that are bound to one port are allowed, as long as neither listens.
+    (second,) = open_sockets("127.0.0.1", first.getsockname()[1])
+    server = Server(Recorder(), config=config())
     await server.listen_on(first)
-    with pytest.raises(OSError):  # noqa: PT011  # each loop says it in its own words
+    with pytest.raises(OSError, match="in use"):
         await server.listen_on(second)
+    assert second.fileno() == -1
+    async with connected(server) as wire:
+        assert await wire.ask(b"NOOP\r\n") == 250
     await server.close()
-    assert first.fileno() == -1
+    assert server.addresses == [("127.0.0.1", server.port)]
+
+
+async def test_a_name_of_which_one_address_cannot_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    (taken,) = open_sockets("127.0.0.1", 0)
+    sockets = [*open_sockets("127.0.0.1", 0), *open_sockets("127.0.0.1", taken.getsockname()[1])]
+    sockets += open_sockets("127.0.0.1", 0)
+    taken.listen()
+    monkeypatch.setattr(pillarbox.asyncio.server, "open_sockets", lambda *_: list(sockets))
+    with pytest.raises(OSError, match="in use"):
+        async with serve(Recorder(), "name.test", 0, config=config()):
+            pass
+    assert [sock.fileno() for sock in sockets] == [-1, -1, -1]
+    taken.close()
 
 
 async def test_no_port_before_listening() -> None:
@@ -258,7 +272,7 @@ async def test_idle_on_the_wire() -> None:
         clock.advance(299)
         server.check_deadlines()
         assert await busy.ask(b"NOOP\r\n") == 250
-        clock.advance(2)
+        clock.advance(3)
         server.check_deadlines()
         assert await idle.rest() == b"421 4.4.2 Idle too long\r\n"
         assert await busy.ask(b"NOOP\r\n") == 250
@@ -562,7 +576,3 @@ async def test_no_descriptor_is_left_open() -> None:
             await deliver(wire)
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_what_is_private_is_not_exported() -> None:
-    assert pillarbox.asyncio.connection.__all__ == ["Connection"]

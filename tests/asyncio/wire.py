@@ -10,6 +10,7 @@ from typing import Any
 
 from pillarbox import Config, Server, serve
 from pillarbox.asyncio.connection import Connection
+from pillarbox.asyncio.server import Listener
 from pillarbox.handler import AnyHandler
 from pillarbox.protocol.extension import Offer
 from pillarbox.testing import FakeClock, MemoryTransport
@@ -133,7 +134,7 @@ class MemoryServer:
 
     def connect(self, **options: Any) -> MemoryTransport:
         """Connect a client."""
-        client = MemoryTransport(Connection(self.server), **options)
+        client = MemoryTransport(Connection(self.server, Listener(is_tls=False)), **options)
         self._clients.append(client)
         return client
 

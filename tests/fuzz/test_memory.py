@@ -118,3 +118,11 @@ def test_an_answer_given_early_keeps_nothing() -> None:
     for _ in range(100):
         session.feed(b"x" * 1000)
         assert kept_octets(session.protocol) < SMALL_CHANGE_OCTETS
+
+
+@pytest.mark.parametrize("octets", [b"x" * 9000 + b"\n", b"x" * 9000 + b"\r\n" + b"\ry"])
+def test_a_refused_message_keeps_nothing(octets: bytes) -> None:
+    session = Session(OFFER)
+    session.feed(BEGIN + b"DATA\r\n" + octets)
+    session.feed(b"more")
+    assert kept_octets(session.protocol) < SMALL_CHANGE_OCTETS

@@ -471,6 +471,14 @@ def test_eof_in_a_message(begin: bytes) -> None:
     assert core.next() is NEED_CLOSE
 
 
+def test_eof_between_chunks() -> None:
+    core = ready(whole_body_octets=0)
+    assert core.feed(b"BDAT 5\r\nfirst") == BodyPart(b"first", is_last=False)
+    assert core.next() is NEED_DATA
+    assert core.eof() == BodyAborted(None)
+    assert core.next() is NEED_CLOSE
+
+
 @pytest.mark.parametrize("begin", [b"DATA\r\nfirst", b"BDAT 9\r\nfirst", b"BDAT 5\r\nfirst"])
 def test_eof_in_a_message_that_nobody_has_seen(begin: bytes) -> None:
     core = ready(whole_body_octets=100)

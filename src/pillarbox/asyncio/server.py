@@ -65,8 +65,8 @@ async def serve(
         TypeError: The handler is none.
     """
     server = Server(handler, config=config)
-    await server.listen(host, port)
     try:
+        await server.listen(host, port)
         yield server
     finally:
         await server.close()
@@ -107,8 +107,8 @@ class Server:
             offers_tls=certificates is not None, mechanisms=mechanisms(handler)
         )
         self.loop = asyncio.get_running_loop()
-        self.now = clock()
-        """The time of the last tick: exact enough for time-outs, and free."""
+        self.now = clock() + TICK_SECONDS
+        """The time of the next tick: free, and as it is never too early, no client is cut short."""
         self.is_draining = False
         self._certificates = certificates
         self._memory_octets = 0
@@ -155,8 +155,13 @@ class Server:
         Raises:
             OSError: The address is taken, not this machine's, or not allowed.
         """
-        for sock in open_sockets(host, port):
-            await self.listen_on(sock, is_tls=is_tls)
+        sockets = open_sockets(host, port)
+        try:
+            while sockets:
+                await self.listen_on(sockets.pop(0), is_tls=is_tls)
+        finally:
+            for sock in sockets:
+                sock.close()
 
     async def listen_unix(self, path: str) -> None:
         """Listen on a UNIX socket, which `close()` removes.
@@ -185,9 +190,13 @@ class Server:
             create = self.loop.create_unix_server
             if sys.version_info >= (3, 13):
                 options["cleanup_socket"] = False
-        sock.listen(BACKLOG)  # uvloop would keep a failure to itself
         listener = Listener(is_tls)
-        self._servers.append(await create(lambda: Connection(self, listener), **options))
+        try:
+            sock.listen(BACKLOG)  # uvloop would keep a failure to itself
+            self._servers.append(await create(lambda: Connection(self, listener), **options))
+        except BaseException:
+            sock.close()
+            raise
         self._addresses.append(address)
         if self._ticking is None:
             _keep_heap()
@@ -314,11 +323,12 @@ class Server:
 
     def check_deadlines(self) -> None:
         """Look at the clock, and close the connections that were silent for too long."""
-        self.now = self._clock()
+        now = self._clock()
+        self.now = now + TICK_SECONDS
         if self._certificates is not None:
             self._certificates.refresh()
         for connection in tuple(self._connections):
-            connection.check(self.now)
+            connection.check(now)
 
     def _tick(self) -> None:
         self.check_deadlines()

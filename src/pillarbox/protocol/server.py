@@ -284,9 +284,13 @@ class ServerConnection:
             return NEED_TLS
         return self._next_command()
 
-    def _wait(self) -> Need:
+    def _wait(self) -> BodyAborted | Need:
         self._buffer.release()
-        return NEED_CLOSE if self._is_eof else NEED_DATA
+        if not self._is_eof:
+            return NEED_DATA
+        if self._body is not None and (aborted := self._body.abort(None)):
+            return aborted
+        return NEED_CLOSE
 
     # Commands
 
@@ -572,7 +576,7 @@ class ServerConnection:
             return event
         reader = body.reader
         if not reader.is_finished:
-            return self._wait_for_body(body)
+            return self._wait()
         if not reader.is_last:
             self._end_chunk(body)
             return None
@@ -582,11 +586,6 @@ class ServerConnection:
         elif event.tag == BodyPart.tag:
             self._owed = event
         return event
-
-    def _wait_for_body(self, body: IncomingBody) -> Event | Need:
-        if self._is_eof and (aborted := body.abort(None)):
-            return aborted
-        return self._wait()
 
     def _end_chunk(self, body: IncomingBody) -> None:
         refusal = body.refusal
@@ -600,7 +599,7 @@ class ServerConnection:
             self._say(replies.ACCEPTED)
             self._state = _CHUNKS
 
-    def _next_skipped(self) -> Need | None:
+    def _next_skipped(self) -> Event | Need | None:
         reader, state = cast("tuple[ChunkReader, State]", self._skipped)
         reader.read()
         if not reader.is_finished:

@@ -4,9 +4,8 @@ A transcript is a dialogue as people write it down, and `play()` holds it::
 
     from pillarbox.testing import MemoryServer, Recorder, play
 
-    server = MemoryServer(Recorder())
     play(
-        '''
+        r'''
         S: 220 mx.test ESMTP
         C: EHLO client.test
         S: 250 ...
@@ -15,7 +14,7 @@ A transcript is a dialogue as people write it down, and `play()` holds it::
         S: 221 2.0.0 Goodbye
         S: [closed]
         ''',
-        server,
+        MemoryServer(Recorder()),
     )
 
 The stream may be a `MemoryServer`, which is the protocol core and a handler with nothing between

@@ -7,7 +7,7 @@ the asyncio driver: transport.py.
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import assert_never, cast
 
 from pillarbox.asyncio.connection import FAILED, NO_MESSAGE_METHOD
@@ -16,6 +16,7 @@ from pillarbox.handler import AnyHandler, MaybeAwaitable, Reject, questions
 from pillarbox.protocol.event import (
     NEED_CLOSE,
     NEED_SEND,
+    Auth,
     BodyAborted,
     BodyPart,
     Connect,
@@ -26,6 +27,7 @@ from pillarbox.protocol.event import (
 )
 from pillarbox.protocol.extension import Offer
 from pillarbox.protocol.reply import Reply
+from pillarbox.protocol.sasl import ScramUser
 from pillarbox.protocol.server import MESSAGE_ACCEPTED, RECIPIENT_OK, SENDER_OK, ServerConnection
 
 __all__ = ["MemoryServer", "Recorder"]
@@ -172,8 +174,21 @@ class MemoryServer:
             case BodyAborted():
                 self._parts.clear()
                 return None
+            case Auth():
+                self._authenticate(event)
+                return None
             case _:
                 assert_never(event)
+
+    def _authenticate(self, auth: Auth) -> None:
+        asks = self._asks
+        answer: object = None
+        if isinstance(auth.credentials, ScramUser):
+            if asks.scram_secret is not None:
+                answer = _finished(asks.scram_secret(self.session, auth.credentials))
+        elif asks.auth is not None:
+            answer = _finished(asks.auth(self.session, auth.credentials))
+        self.protocol.answer_auth(answer)
 
     def _message(self) -> Reply:
         body = Body(b"".join(self._parts))
@@ -184,15 +199,19 @@ class MemoryServer:
         return _settled(self._asks.message(self.session, envelope, body), MESSAGE_ACCEPTED)
 
 
-def _settled(answer: MaybeAwaitable, ordinary: Reply) -> Reply:
+def _finished(answer: object) -> object:
     """Finish what the handler began: it has nothing to wait for."""
-    if answer is not None and not isinstance(answer, Reply):
+    if isinstance(answer, Awaitable):
         try:
             next(answer.__await__())
         except StopIteration as finished:
-            answer = finished.value
-        else:
-            raise RuntimeError("the handler waits; MemoryServer has no time: use `serve()`")
+            return finished.value
+        raise RuntimeError("the handler waits; MemoryServer has no time: use `serve()`")
+    return answer
+
+
+def _settled(answer: MaybeAwaitable, ordinary: Reply) -> Reply:
+    answer = _finished(answer)  # type: ignore[assignment]  # checked in the next line
     if not isinstance(answer, Reply | None):
         raise TypeError(f"the handler answered {answer!r}; return a Reply or None")
     return answer or ordinary

@@ -4,7 +4,7 @@ r"""A transport in memory, and a clock that stands still: the asyncio driver wit
 
     clock = FakeClock()
     server = Server(handler, clock=clock)
-    client = MemoryTransport(Connection(server))
+    client = MemoryTransport(Connection(server, Listener(is_tls=False)))
     client.feed(b"NOOP\r\n")
     clock.advance(301)
     server.check_deadlines()
