@@ -144,6 +144,7 @@ _NO_MARKS = str.maketrans("", "", "-:.")
 
 def _note(name: str, when: str, session: Session, envelope: Envelope) -> bytes:
     """Write the envelope as JSON, in ASCII: addresses may have any character."""
+    tls = session.tls
     note = {
         "id": name,
         "time": when,
@@ -153,7 +154,7 @@ def _note(name: str, when: str, session: Session, envelope: Envelope) -> bytes:
         "rcpt_parameters": [dict(rcpt.parameters) for rcpt in envelope.rcpts],
         "peer": session.peer,
         "helo": session.domain,
-        "tls": None,
-        "auth": None,
+        "tls": None if tls is None else {"version": tls.version, "cipher": tls.cipher},
+        "auth": session.identity,
     }
     return json.dumps(note, indent=2).encode() + b"\n"

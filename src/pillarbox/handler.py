@@ -27,6 +27,7 @@ from pillarbox.protocol.sasl import (
 )
 
 __all__ = [
+    "AnswersAuth",
     "AnyHandler",
     "Handler",
     "IncompleteBody",
@@ -127,6 +128,14 @@ class _AnswersMessage(Protocol):
     def message(self, session: Session, envelope: Envelope, body: Body, /) -> Any: ...
 
 
+class AnswersAuth(Protocol):
+    """Who may log in: `auth`, and `scram_secret` and `auth_mechanisms` if there is more to say."""
+
+    def auth(self, session: Session, credentials: Any, /) -> Any:
+        """Give the identity that these credentials prove, or `None` for nobody."""
+        ...
+
+
 AnyHandler: TypeAlias = (
     _AnswersConnect
     | _AnswersMail
@@ -168,8 +177,12 @@ class Questions:
 _NAMES = ("connect", "mail", "rcpt", "message", "auth", "scram_secret", "disconnect")
 
 
-def questions(handler: AnyHandler) -> Questions:
+def questions(handler: AnyHandler, logins: AnswersAuth | None = None) -> Questions:
     """Find out what a handler wants to be asked.
+
+    Args:
+        handler: What to do with mail.
+        logins: Who may log in, in place of what the handler says of it.
 
     Raises:
         TypeError: It is neither a function nor an object with one of the methods.
@@ -182,6 +195,9 @@ def questions(handler: AnyHandler) -> Questions:
                 f" one of the methods {', '.join(_NAMES)}"
             )
         methods["message"] = _of_function(handler)
+    if logins is not None:
+        methods["auth"] = logins.auth
+        methods["scram_secret"] = _method(logins, "scram_secret")
     message = methods["message"]
     streams = message is not None and (
         inspect.iscoroutinefunction(message) or getattr(message, "streaming", False)
@@ -189,7 +205,7 @@ def questions(handler: AnyHandler) -> Questions:
     return Questions(**methods, message_streams=streams)
 
 
-def mechanisms(handler: AnyHandler) -> dict[str, MechanismFactory]:
+def mechanisms(handler: AnyHandler | AnswersAuth) -> dict[str, MechanismFactory]:
     """Find out by what clients can log in with this handler.
 
     An attribute `auth_mechanisms` of the handler names them, or maps names to factories of its own.

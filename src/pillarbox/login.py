@@ -15,12 +15,15 @@ import hmac
 import os
 import re
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from pillarbox.config import ConfigError
 from pillarbox.envelope import Session
 from pillarbox.protocol.sasl import (
+    STANDARD_MECHANISMS,
     External,
+    MechanismFactory,
     Password,
     SaslError,
     ScramSecret,
@@ -29,7 +32,7 @@ from pillarbox.protocol.sasl import (
     check_identity,
 )
 
-__all__ = ["ITERATIONS", "Logins", "make_secret", "parse_secret", "render_secret"]
+__all__ = ["ITERATIONS", "AnyLogin", "Logins", "make_secret", "parse_secret", "render_secret"]
 
 # RFC 7677 §4 wants 4,096 at least and more where it can be borne: some 10 ms of a core, which a
 # login costs once and a guess each time.
@@ -92,6 +95,8 @@ class Logins:
     """
 
     def __init__(self, secrets: Mapping[str, ScramSecret]) -> None:
+        self.auth_mechanisms = _mechanisms()
+        """What clients can log in by: SCRAM where scramp is installed, and PLAIN and LOGIN."""
         self._secrets = dict(secrets)
         self._nobody = make_secret(os.urandom(16).hex())
 
@@ -130,6 +135,26 @@ class Logins:
     def scram_secret(self, _session: Session, user: ScramUser) -> ScramSecret | None:
         """Give what SCRAM checks the password by."""
         return self._secrets.get(user.username)
+
+
+class AnyLogin:
+    """Lets everybody in as whom they say they are: for catching mail, and for nothing else."""
+
+    auth_mechanisms = ("PLAIN", "LOGIN")
+
+    def auth(self, _session: Session, credentials: Password | Token | External) -> str | None:
+        """Give the name that the client gave."""
+        return credentials.username if isinstance(credentials, Password) else None
+
+
+def _mechanisms() -> dict[str, MechanismFactory]:
+    names = ("PLAIN", "LOGIN")
+    plain = {name: STANDARD_MECHANISMS[name] for name in names}
+    if find_spec("scramp") is None:
+        return plain
+    from pillarbox.scram import SCRAM_MECHANISMS
+
+    return {**SCRAM_MECHANISMS, **plain}
 
 
 def _salted(password: str, secret: ScramSecret) -> bytes:

@@ -27,7 +27,7 @@ from pillarbox.asyncio.connection import Connection
 from pillarbox.asyncio.tls import TlsLayer
 from pillarbox.certificate import Certificates
 from pillarbox.config import Config, ConfigError
-from pillarbox.handler import AnyHandler, mechanisms, questions
+from pillarbox.handler import AnswersAuth, AnyHandler, mechanisms, questions
 from pillarbox.listen import open_sockets, open_unix_socket, socket_address
 from pillarbox.protocol.reply import Reply
 
@@ -86,6 +86,7 @@ class Server:
         handler: What to do with mail.
         config: Limits, names and times.
         certificates: For STARTTLS and implicit TLS.
+        logins: Who may log in, in place of what the handler says of it.
         clock: Tells the time in seconds, monotonically.
 
     Raises:
@@ -99,12 +100,13 @@ class Server:
         *,
         config: Config | None = None,
         certificates: Certificates | None = None,
+        logins: AnswersAuth | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config or Config()
-        self.questions = questions(handler)
+        self.questions = questions(handler, logins)
         self.offer = self.config.offer(
-            offers_tls=certificates is not None, mechanisms=mechanisms(handler)
+            offers_tls=certificates is not None, mechanisms=mechanisms(logins or handler)
         )
         self.loop = asyncio.get_running_loop()
         self.now = clock() + TICK_SECONDS

@@ -20,6 +20,9 @@ SECTIONS = {
         ("serve", "pillarbox.cli.serve:serve", "Run a handler of your own."),
     ),
     "Send mail": (("send", "pillarbox.cli.send:send", "Send a message and show the dialogue."),),
+    "Look after it": (
+        ("passwd", "pillarbox.cli.passwd:passwd", "Make a line for a file of logins."),
+    ),
 }
 EXAMPLES = """\b
 Examples:

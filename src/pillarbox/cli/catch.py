@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cloup
@@ -59,6 +60,10 @@ def catch(listening: Listening, full: bool, as_json: bool, quiet: bool, dump: st
             on_closed=lambda: _stop(listening),
         )
 
+    if listening.logins is None:
+        from pillarbox.login import AnyLogin
+
+        listening = replace(listening, logins=AnyLogin())
     is_watched = sys.stderr is not None and sys.stderr.isatty()
     run(make_catcher, listening, on_ready=_hint if is_watched else None)
 

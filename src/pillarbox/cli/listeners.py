@@ -24,7 +24,7 @@ __all__ = [
 
 
 def open_listeners(
-    addresses: Iterable[ListenAddress], *, workers: int
+    addresses: Iterable[ListenAddress], *, workers: int, option: str = "--listen"
 ) -> list[list[socket.socket]]:
     """Bind all addresses, and give each worker its sockets.
 
@@ -43,7 +43,7 @@ def open_listeners(
         except (OSError, ValueError) as error:
             for sockets in per_worker:
                 close_listeners(sockets, forever=True)
-            raise cannot_listen(address, error) from None
+            raise cannot_listen(address, error, option=option) from None
         for sockets, more in zip(per_worker, opened, strict=True):
             sockets += more
     return per_worker
@@ -83,10 +83,10 @@ def remove_path(path: str) -> None:
         os.unlink(path)
 
 
-def url(sock: socket.socket) -> str:
+def url(sock: socket.socket, scheme: str = "smtp") -> str:
     """Tell what a socket listens on: `smtp://127.0.0.1:1025` or `unix:/path`."""
     address = address_of(sock)
-    return text_of(address) if address.path is not None else f"smtp://{text_of(address)}"
+    return text_of(address) if address.path is not None else f"{scheme}://{text_of(address)}"
 
 
 def address_of(sock: socket.socket) -> ListenAddress:
@@ -98,10 +98,10 @@ def address_of(sock: socket.socket) -> ListenAddress:
             return ListenAddress(path=str(path))
 
 
-def cannot_listen(address: ListenAddress, error: Exception) -> Failure:
+def cannot_listen(address: ListenAddress, error: Exception, *, option: str = "--listen") -> Failure:
     """Say why an address cannot be listened on, and what to do."""
     remedy = _tcp_remedy(address, error) if address.path is None else _unix_remedy(error)
-    return Failure(f"--listen {text_of(address)}: {remedy}")
+    return Failure(f"{option} {text_of(address)}: {remedy}")
 
 
 def text_of(address: ListenAddress) -> str:

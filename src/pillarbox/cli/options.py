@@ -24,7 +24,9 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import cloup
@@ -32,6 +34,11 @@ import cloup
 from pillarbox.cli.errors import Failure
 from pillarbox.config import Config, ConfigError
 from pillarbox.listen import ListenAddress
+
+if TYPE_CHECKING:
+    from pillarbox.certificate import CertificateFiles, Certificates
+    from pillarbox.handler import AnswersAuth
+    from pillarbox.login import Logins
 
 __all__ = ["Listening", "listening_options"]
 
@@ -41,11 +48,22 @@ class Listening:
     """Where and how a server listens: what the common options say."""
 
     addresses: tuple[ListenAddress, ...]
+    tls_addresses: tuple[ListenAddress, ...]
     config: Config
+    certificate: CertificateFiles | None
+    logins: AnswersAuth | None
     workers: int
     loop: str
     log_format: str
     log_level: str
+
+    def certificates(self) -> Certificates | None:
+        """Load the certificate, once in each process that serves."""
+        if self.certificate is None:
+            return None
+        from pillarbox.certificate import Certificates
+
+        return Certificates(self.certificate)
 
 
 def _address(text: str) -> ListenAddress:
@@ -53,6 +71,19 @@ def _address(text: str) -> ListenAddress:
         return ListenAddress.parse(text)
     except ConfigError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not a network; write one such as 127.0.0.0/8 or 2001:db8::/32"
+        ) from None
+
+
+def _path(text: str) -> Path:
+    return Path(text)
 
 
 class _Seconds(click.FloatRange):
@@ -90,8 +121,28 @@ _GROUPS = (
             help="Where to listen; again for more. '[::1]:25' and 'unix:/path' do as well,"
             " port 0 picks a free one.",
         ),
+        cloup.option("--listen-tls", metavar="HOST:PORT", type=_address, multiple=True,
+                     help="The same with TLS from the first octet on; needs a certificate."),
+        cloup.option("--protocol", type=click.Choice(["smtp", "lmtp"]), default="smtp",
+                     help="What is spoken."),
+        cloup.option("--proxy-protocol", metavar="NETWORK", type=_network, multiple=True,
+                     help="Peers, such as 10.0.0.0/8, that begin with a PROXY header (v1 or v2);"
+                     " again for more."),
         cloup.option("--hostname", metavar="NAME", help="The name in the greeting.",
                      show_default="the machine's"),
+    ),
+    cloup.option_group(
+        "TLS and AUTH",
+        cloup.option("--tls-cert", metavar="FILE", type=_path,
+                     help="Offer STARTTLS with this certificate (PEM); a new one is taken up."),
+        cloup.option("--tls-key", metavar="FILE", type=_path,
+                     help="Its private key (PEM), unless it is in the same file."),
+        cloup.option("--require-tls", is_flag=True, help="Refuse MAIL without TLS."),
+        cloup.option("--auth", metavar="USER:PASSWORD", multiple=True,
+                     help="Accept this login; again for more."),
+        cloup.option("--auth-file", metavar="FILE", type=_path,
+                     help="Logins, as lines that `pillarbox passwd` makes."),
+        cloup.option("--require-auth", is_flag=True, help="Refuse MAIL without AUTH."),
     ),
     cloup.option_group(
         "Limits",
@@ -141,6 +192,8 @@ def _take_listening(options: dict[str, Any]) -> Listening:
     hostname = options.pop("hostname")
     named = {} if hostname is None else {"hostname": hostname}
     try:
+        certificate = _take_certificate(options)
+        logins = _take_logins(options)
         config = Config(
             **named,
             max_message_bytes=options.pop("max_message_bytes"),
@@ -148,14 +201,48 @@ def _take_listening(options: dict[str, Any]) -> Listening:
             max_connections=options.pop("max_connections"),
             max_connections_per_ip=options.pop("max_connections_per_ip"),
             idle_timeout_seconds=options.pop("idle_timeout"),
+            is_lmtp=options.pop("protocol") == "lmtp",
+            requires_tls=options.pop("require_tls"),
+            requires_auth=options.pop("require_auth"),
+            proxy_networks=tuple(options.pop("proxy_protocol")),
         )
     except ConfigError as error:
         raise Failure(str(error)) from None
+    tls_addresses = tuple(options.pop("listen_tls"))
+    if tls_addresses and certificate is None:
+        raise Failure("--listen-tls needs a certificate; write --tls-cert FILE --tls-key FILE")
+    if config.requires_tls and certificate is None:
+        raise Failure("--require-tls needs a certificate; write --tls-cert FILE --tls-key FILE")
     addresses = tuple(options.pop("listen"))
     if not addresses:
         raise Failure("--listen is empty; write an address such as 127.0.0.1:1025")
     return Listening(
         addresses=addresses,
+        tls_addresses=tls_addresses,
         config=config,
+        certificate=certificate,
+        logins=logins,
         **{name: options.pop(name) for name in ("workers", "loop", "log_format", "log_level")},
     )
+
+
+def _take_certificate(options: dict[str, Any]) -> CertificateFiles | None:
+    certificate, key = options.pop("tls_cert"), options.pop("tls_key")
+    if certificate is None:
+        if key is not None:
+            raise Failure("--tls-key has no certificate; write --tls-cert FILE as well")
+        return None
+    from pillarbox.certificate import CertificateFiles, Certificates
+
+    files = CertificateFiles(certificate=certificate, key=key)
+    Certificates(files)  # what is wrong with them is better told before anything listens
+    return files
+
+
+def _take_logins(options: dict[str, Any]) -> Logins | None:
+    pairs, file = options.pop("auth"), options.pop("auth_file")
+    if not pairs and file is None:
+        return None
+    from pillarbox.login import Logins
+
+    return Logins.read(pairs, file)

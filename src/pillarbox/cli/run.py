@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from pillarbox.asyncio import Server
@@ -33,7 +33,7 @@ from pillarbox.cli.notify import notify
 from pillarbox.cli.options import Listening
 from pillarbox.cli.reload import fork_reloading
 from pillarbox.cli.workers import fork_workers
-from pillarbox.config import Config
+from pillarbox.config import ConfigError
 from pillarbox.handler import AnyHandler
 from pillarbox.listen import ListenAddress
 
@@ -64,21 +64,21 @@ def run(
     configure_logs(listening.log_format, listening.log_level)
     new_loop = _loop_factory(listening.loop)
     if reload or listening.workers > 1:
-        child = _fork(listening, reload=reload, on_ready=on_ready)
+        child, plain_count = _fork(listening, reload=reload, on_ready=on_ready)
         if child is None:
             return
         sockets = child.sockets
     else:
         child = None
-        [sockets] = open_listeners(listening.addresses, workers=1)
+        [sockets], plain_count = _open(listening, workers=1)
     try:
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(_take_mail(make_handler, listening.config, sockets, child, on_ready))
+            runner.run(_take_mail(make_handler, listening, sockets, plain_count, child, on_ready))
     finally:
         close_listeners(sockets)
         if child is None:
             # The server closed its sockets, and with that they forgot their paths.
-            for address in listening.addresses:
+            for address in (*listening.addresses, *listening.tls_addresses):
                 if address.path is not None:
                     remove_path(address.path)
 
@@ -99,19 +99,35 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return asyncio.new_event_loop
 
 
-def _fork(listening: Listening, *, reload: bool, on_ready: OnReady) -> Child | None:
+def _open(listening: Listening, *, workers: int) -> tuple[list[list[socket.socket]], int]:
+    """Bind everything; in each worker's list the plain ones come first, as many as is told."""
+    plain = open_listeners(listening.addresses, workers=workers)
+    try:
+        tls = open_listeners(listening.tls_addresses, workers=workers, option="--listen-tls")
+    except BaseException:
+        for sockets in plain:
+            close_listeners(sockets, forever=True)
+        raise
+    both = [some + others for some, others in zip(plain, tls, strict=True)]
+    return both, len(plain[0])
+
+
+def _fork(listening: Listening, *, reload: bool, on_ready: OnReady) -> tuple[Child | None, int]:
     """Be the parent to the end; in a child, go on with what it serves."""
     if not hasattr(os, "fork"):
         raise Failure("--workers and --reload need fork, which this system lacks; leave them out")
     if reload and listening.workers > 1:
         raise Failure("--reload is for one process; leave --workers out")
     drain_seconds = listening.config.drain_seconds
-    parent = Parent(open_listeners(listening.addresses, workers=listening.workers))
+    opened, plain_count = _open(listening, workers=listening.workers)
+    parent = Parent(opened)
     first = parent.per_child[0]
     look_after = fork_reloading if reload else fork_workers
     try:
         child = look_after(
-            parent, announce=lambda: _announce(first, on_ready), drain_seconds=drain_seconds
+            parent,
+            announce=lambda: _announce(first, plain_count, listening, on_ready),
+            drain_seconds=drain_seconds,
         )
     except BaseException:
         close_listeners(each_once(parent.per_child), forever=True)
@@ -119,31 +135,40 @@ def _fork(listening: Listening, *, reload: bool, on_ready: OnReady) -> Child | N
     if child is None:
         notify("STOPPING=1")
         parent.stop(drain_seconds)
-    return child
+    return child, plain_count
 
 
 async def _take_mail(
     make_handler: Callable[[], AnyHandler],
-    config: Config,
+    listening: Listening,
     sockets: Sequence[socket.socket],
+    plain_count: int,
     child: Child | None,
     on_ready: OnReady,
 ) -> None:
     if child is None:
         # To make a handler is to import it, perhaps for long; asyncio.run() would not interrupt it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    server = Server(make_handler(), config=config)
+    try:
+        server = Server(
+            make_handler(),
+            config=listening.config,
+            certificates=listening.certificates(),
+            logins=listening.logins,
+        )
+    except ConfigError as error:
+        raise Failure(str(error)) from None
     stop = asyncio.Event()
     _hear_signals(stop, child)
     try:
-        for sock in sockets:
+        for number, sock in enumerate(sockets):
             address = address_of(sock)  # which a failure makes the socket forget
             try:
-                await server.listen_on(sock)
+                await server.listen_on(sock, is_tls=number >= plain_count)
             except OSError as error:
                 raise cannot_listen(address, error) from None
         if child is None:
-            _announce(sockets, on_ready)
+            _announce(sockets, plain_count, listening, on_ready)
         else:
             child.tell_ready()
         await stop.wait()
@@ -153,10 +178,14 @@ async def _take_mail(
         await server.close()
 
 
-def _announce(sockets: Iterable[socket.socket], on_ready: OnReady) -> None:
+def _announce(
+    sockets: Sequence[socket.socket], plain_count: int, listening: Listening, on_ready: OnReady
+) -> None:
     """Tell people and systemd that clients can come."""
-    for sock in sockets:
-        print(f"listening on {url(sock)}", file=sys.stderr, flush=True)  # noqa: T201
+    protocol = "lmtp" if listening.config.is_lmtp else "smtp"
+    for number, sock in enumerate(sockets):
+        scheme = f"{protocol}s" if number >= plain_count else protocol
+        print(f"listening on {url(sock, scheme)}", file=sys.stderr, flush=True)  # noqa: T201
     notify("READY=1")
     if on_ready is not None:
         on_ready([address_of(sock) for sock in sockets])
