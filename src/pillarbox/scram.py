@@ -83,6 +83,10 @@ class Scram:
         found = _CLIENT_FIRST.fullmatch(text)
         if found is None:
             raise SaslError("Not a first message of SCRAM")
+        if text.startswith("y") and self._tls is not None and self._tls.bindings:
+            # "The server has no -PLUS", says the client, and it has: somebody between us took it
+            # off the list (RFC 5802 §6).
+            return Failure()
         self._first = text
         name = found[3].replace("=2C", ",").replace("=3D", "=")
         acts_as = (found[2] or name).replace("=2C", ",").replace("=3D", "=")

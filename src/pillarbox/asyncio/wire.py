@@ -275,7 +275,10 @@ class Wire(asyncio.Protocol):
             if silent_seconds > LINGER_SECONDS:
                 self._transport.abort()
         elif self._is_unfinished():
-            if now - self._began_at > self._server.config.handshake_timeout_seconds:
+            config = self._server.config
+            if now - self._began_at > min(
+                config.handshake_timeout_seconds, config.idle_timeout_seconds
+            ):
                 log.info("connection from %s closed: no handshake in time", self.peer)
                 self._transport.abort()
         elif not self._is_waiting_for_peer():
