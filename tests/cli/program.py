@@ -195,19 +195,25 @@ class Client:
 
 
 def run_in_process(
-    *arguments: str, group: click.Command = pillarbox, env: dict[str, str] | None = None
+    *arguments: str,
+    group: click.Command = pillarbox,
+    env: dict[str, str] | None = None,
+    stdin: str | None = None,
 ) -> str:
     """Run a command that succeeds, and give its output."""
-    result = CliRunner().invoke(group, list(arguments), env=env)
+    result = CliRunner().invoke(group, list(arguments), env=env, input=stdin)
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
 def error_in_process(
-    *arguments: str, group: click.Command = pillarbox, env: dict[str, str] | None = None
+    *arguments: str,
+    group: click.Command = pillarbox,
+    env: dict[str, str] | None = None,
+    stdin: str | None = None,
 ) -> str:
     """Run a command that fails as it should: status 2, one line and no other word."""
-    result = CliRunner().invoke(group, list(arguments), env=env)
+    result = CliRunner().invoke(group, list(arguments), env=env, input=stdin)
     assert isinstance(result.exception, SystemExit), result.exc_info
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("pillarbox: error: ")

@@ -67,7 +67,7 @@ def _origin(param: click.Parameter, ctx: click.Context) -> str:
 
 def _with_hint(error: click.UsageError) -> str:
     """Add where to look: what click says of its own tells the wrong, seldom the right."""
-    text = error.format_message().rstrip(".")
+    text = re.sub(r"\((Did you mean .*\?)\)", r"\1", error.format_message()).rstrip(".")
     command = error.ctx.command_path if error.ctx is not None else "pillarbox"
     text = text[:1].lower() + text[1:]
     see = " See" if text.endswith("?") else "; see"

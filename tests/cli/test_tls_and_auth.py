@@ -1,0 +1,188 @@
+"""TLS, AUTH, LMTP and PROXY on the command line, with the clients of the standard library."""
+
+from __future__ import annotations
+
+import json
+import smtplib
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.cli.program import Program, error_in_process, run_in_process
+
+LOCAL = ("--listen", "127.0.0.1:0")
+MESSAGE = b"Subject: Lunch\r\n\r\nAt noon?\r\n"
+
+
+@dataclass(frozen=True)
+class Files:
+    """A certificate, its key, and whom to trust for it."""
+
+    certificate: str
+    key: str
+    authority: str
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return ("--tls-cert", self.certificate, "--tls-key", self.key)
+
+    def context(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self.authority)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    folder = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    paths = [str(folder / name) for name in ("cert.pem", "key.pem", "authority.pem")]
+    for blob in issued.cert_chain_pems:
+        blob.write_to_path(paths[0], append=True)
+    issued.private_key_pem.write_to_path(paths[1])
+    authority.cert_pem.write_to_path(paths[2])
+    return Files(*paths)
+
+
+def port_of(line: str) -> int:
+    return int(line.rpartition(":")[2])
+
+
+def newest(folder: Path) -> dict[str, object]:
+    note = json.loads(max(folder.glob("*.json")).read_text())
+    assert isinstance(note, dict)
+    return note
+
+
+@pytest.fixture
+def submission(files: Files, tmp_path: Path) -> Iterator[tuple[int, int, Path]]:
+    """A submission server: its ports, plain and with TLS, and its folder."""
+    logins = tmp_path / "logins"
+    logins.write_text(run_in_process("passwd", "ann", stdin="secret\n"))
+    mails = tmp_path / "mails"
+    more = ("--auth-file", str(logins), "--auth", "ben:b:c", "--require-auth", "--require-tls")
+    listen_tls = ("--listen-tls", "127.0.0.1:0")
+    options = (*LOCAL, *listen_tls, *files.options, *more, "--dump", str(mails))
+    with Program("sink", *options) as program:
+        plain, tls = program.line(), program.line()
+        assert plain.startswith("listening on smtp://127.0.0.1:")
+        assert tls.startswith("listening on smtps://127.0.0.1:")
+        yield port_of(plain), port_of(tls), mails
+
+
+def test_starttls_and_a_login_of_the_file(submission: tuple[int, int, Path], files: Files) -> None:
+    port, _, mails = submission
+    with smtplib.SMTP("127.0.0.1", port) as client:
+        client.ehlo()
+        assert not client.has_extn("auth")
+        assert client.docmd("MAIL FROM:<a@b>")[0] == 530
+        client.starttls(context=files.context())
+        assert client.docmd("MAIL FROM:<a@b>")[0] == 503
+        client.ehlo()
+        assert client.docmd("MAIL FROM:<a@b>")[0] == 530
+        client.login("ann", "secret")
+        client.sendmail("a@b", ["c@d"], MESSAGE)
+    note = newest(mails)
+    assert note["auth"] == "ann"
+    assert isinstance(note["tls"], dict)
+    assert note["tls"]["version"] == "TLSv1.3"
+
+
+def test_tls_from_the_first_octet_and_a_password_with_a_colon(
+    submission: tuple[int, int, Path], files: Files
+) -> None:
+    _, port, mails = submission
+    with smtplib.SMTP_SSL("127.0.0.1", port, context=files.context()) as client:
+        client.login("ben", "b:c")
+        client.sendmail("a@b", ["c@d"], MESSAGE)
+    assert newest(mails)["auth"] == "ben"
+
+
+def test_catch_takes_any_login() -> None:
+    with (
+        Program("catch", *LOCAL, "--quiet") as program,
+        smtplib.SMTP("127.0.0.1", program.ready_port()) as client,
+    ):
+        client.login("whoever", "whatever")
+        client.sendmail("a@b", ["c@d"], MESSAGE)
+
+
+def test_lmtp(tmp_path: Path) -> None:
+    with Program("sink", *LOCAL, "--protocol", "lmtp", "--dump", str(tmp_path)) as program:
+        line = program.line()
+        assert line.startswith("listening on lmtp://127.0.0.1:")
+        with smtplib.LMTP("127.0.0.1", port_of(line)) as client:
+            # One recipient: smtplib reads one reply, and LMTP has one for each.
+            assert client.sendmail("a@b", ["c@d"], MESSAGE) == {}
+    assert newest(tmp_path)["rcpt_tos"] == ["c@d"]
+
+
+def test_proxy_protocol(tmp_path: Path) -> None:
+    options = ("--proxy-protocol", "127.0.0.0/8", "--dump", str(tmp_path))
+    with Program("sink", *LOCAL, *options) as program:
+        port = port_of(program.line())
+        with socket.create_connection(("127.0.0.1", port)) as first:
+            first.sendall(b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 25\r\n")
+            client = smtplib.SMTP()
+            client.sock = first
+            client.file = None  # type: ignore[assignment]  # smtplib makes it of the socket
+            assert client.getreply()[0] == 220
+            client.sendmail("a@b", ["c@d"], MESSAGE)
+            client.quit()
+    assert newest(tmp_path)["peer"] == ["192.0.2.1", 4711]
+
+
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        (["--listen-tls", "127.0.0.1:0"], "write --tls-cert FILE --tls-key FILE"),
+        (["--require-tls"], "write --tls-cert FILE --tls-key FILE"),
+        (["--tls-key", "key.pem"], "write --tls-cert FILE as well"),
+        (["--tls-cert", "nowhere.pem"], "give a PEM file that this user may read"),
+        (["--auth", "ann"], "a login is USER:PASSWORD"),
+        (["--auth-file", "nowhere"], "give a file of user:hash lines"),
+        (["--proxy-protocol", "example.org"], "write one such as 127.0.0.0/8"),
+        (["--protocol", "uucp"], "smtp"),
+    ],
+)
+def test_errors(options: list[str], remedy: str) -> None:
+    assert remedy in error_in_process("sink", *LOCAL, *options)
+
+
+def test_a_certificate_that_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "cert.pem"
+    path.write_text("no certificate")
+    error = error_in_process("sink", *LOCAL, "--tls-cert", str(path))
+    assert "give the certificate and the private key that belongs to it" in error
+
+
+def test_a_file_of_logins_that_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "logins"
+    path.write_text("# staff\nann:secret\n")
+    error = error_in_process("sink", *LOCAL, "--auth-file", str(path))
+    assert f"{path}, line 2" in error
+    assert "pillarbox passwd" in error
+    assert "secret" not in error
+
+
+def test_auth_required_of_nobody() -> None:
+    error = error_in_process("sink", *LOCAL, "--require-auth")
+    assert "AUTH is required" in error
+
+
+def test_passwd_shows_no_password() -> None:
+    line = run_in_process("passwd", "ann", stdin="secret\n")
+    assert line.startswith("ann:SCRAM-SHA-256$")
+    assert "secret" not in line
+
+
+@pytest.mark.parametrize(
+    ("user", "stdin", "remedy"),
+    [("a:b", "x\n", "no colon"), ("", "x\n", "empty"), ("ann", "\n", "no password was given")],
+)
+def test_passwd_refuses(user: str, stdin: str, remedy: str) -> None:
+    assert remedy in error_in_process("passwd", user, stdin=stdin)
