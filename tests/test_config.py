@@ -21,18 +21,27 @@ def test_what_the_protocol_needs() -> None:
         idle_timeout_seconds=4,
         accept_bare_newlines=True,
     )
-    assert config.offer() == Offer(
+    assert config.offer(offers_tls=True) == Offer(
         hostname="mx.test",
         max_message_bytes=1,
         max_recipients=2,
         max_errors=3,
         idle_timeout_seconds=4,
         accept_bare_newlines=True,
+        offers_tls=True,
     )
 
 
 def test_the_same_defaults_as_the_protocol() -> None:
-    assert Config(hostname="mx.test").offer() == Offer(hostname="mx.test")
+    config = Config(hostname="mx.test")
+    assert config.offer(offers_tls=True) == Offer(hostname="mx.test", offers_tls=True)
+
+
+@pytest.mark.parametrize("offers_tls", [False, True])
+def test_passwords_go_in_the_clear_where_there_is_nothing_better(offers_tls: bool) -> None:
+    for wish, allows in {None: not offers_tls, False: False, True: True}.items():
+        offer = Config(hostname="mx.test", allows_plaintext_auth=wish).offer(offers_tls=offers_tls)
+        assert offer.allows_plaintext_auth is allows
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -43,6 +52,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "size": ({"max_message_bytes": -1}, "max_message_bytes is -1; the least is 0"),
     "recipients": ({"max_recipients": 0}, "max_recipients is 0; the least is 1"),
     "errors": ({"max_errors": 0}, "max_errors is 0; the least is 1"),
+    "logins": ({"max_auth_failures": 0}, "max_auth_failures is 0; the least is 1"),
+    "handshake": ({"handshake_timeout_seconds": 0}, "handshake_timeout_seconds must be more than"),
+    "session": ({"max_session_seconds": 0}, "max_session_seconds must be more than 0"),
     "time": ({"idle_timeout_seconds": 0}, "idle_timeout_seconds must be more than 0"),
 }
 

@@ -368,7 +368,7 @@ def test_memory_server_throws_away_what_does_not_come_whole() -> None:
 
 
 def test_memory_server_by_hand() -> None:
-    server = MemoryServer(Recorder())
+    server = MemoryServer(Recorder(), offer=Offer(hostname="mx.test", max_idle_commands=1001))
     assert server.recv(3) == b"220"
     assert server.recv() == b" mx.test ESMTP\r\n"
     with pytest.raises(TimeoutError, match="it waits for the client"):

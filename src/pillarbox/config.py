@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
 from pillarbox.protocol.extension import Offer
-from pillarbox.protocol.sasl import MechanismFactory
+from pillarbox.protocol.sasl import STANDARD_MECHANISMS, MechanismFactory
 
 __all__ = ["Config", "ConfigError"]
 
@@ -95,6 +95,8 @@ class Config:
         for name in ("handshake_timeout_seconds", "max_session_seconds"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be more than 0")
+        # Whether there are a certificate and logins is not known here: all else is checked now.
+        self.offer(offers_tls=self.requires_tls, mechanisms=STANDARD_MECHANISMS)
 
     def offer(
         self, *, offers_tls: bool = False, mechanisms: Mapping[str, MechanismFactory] | None = None

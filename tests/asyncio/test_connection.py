@@ -21,6 +21,9 @@ pytestmark = pytest.mark.usefixtures("new_loop")
 TICKS = 2
 
 IDLE = b"421 4.4.2 Idle too long\r\n"
+TOO_SLOW = b"421 4.4.2 Too slow\r\n"
+
+TALKATIVE = Offer(hostname="mx.test", max_idle_commands=1_000_000)
 
 
 def codes(octets: bytes) -> list[int]:
@@ -124,11 +127,74 @@ async def test_octets_begin_the_wait_anew(in_memory: InMemory) -> None:
     client = memory.connect()
     for _ in range(3):
         memory.wait(299)
-        client.feed(b"N")
+        client.feed(b"NOOP\r\n")
     memory.wait(299)
     assert not client.is_closing()
     memory.wait(1 + TICKS)
     assert client.heard().endswith(IDLE)
+
+
+async def test_octets_of_one_command_do_not_begin_its_wait_anew(in_memory: InMemory) -> None:
+    memory = in_memory(Recorder(), idle_timeout_seconds=300)
+    client = memory.connect()
+    for _ in range(2):
+        client.feed(b"N")
+        memory.wait(150)
+    assert not client.is_closing()
+    client.feed(b"N")
+    memory.wait(TICKS)
+    assert client.heard().endswith(TOO_SLOW)
+
+
+async def test_commands_that_every_tick_cuts_are_not_slow(in_memory: InMemory) -> None:
+    memory = in_memory(Recorder(), TALKATIVE)
+    client = memory.connect()
+    for _ in range(500):
+        client.feed(b"NOO")
+        memory.wait(1)
+        client.feed(b"P\r\nN")
+        memory.wait(1)
+        client.feed(b"OOP\r\n")
+    assert not client.is_closing()
+
+
+async def test_messages_one_after_the_other_are_not_slow(in_memory: InMemory) -> None:
+    # Each tick finds one that has just begun.
+    memory = in_memory(Recorder())
+    client = memory.connect()
+    client.feed(b"EHLO client.test\r\n")
+    for _ in range(100):
+        client.feed(b"MAIL FROM:<>\r\nRCPT TO:<ben@example.org>\r\nDATA\r\n")
+        memory.wait(1)
+        client.feed(b"x\r\n.\r\n")
+    assert not client.is_closing()
+
+
+@pytest.mark.parametrize("command", [b"DATA", b"BDAT 1000000", b"MAIL FROM:<a@b>\r\nBDAT 999999"])
+async def test_a_message_that_drips_in(in_memory: InMemory, command: bytes) -> None:
+    memory = in_memory(Recorder(), min_message_rate=100)
+    client = memory.connect()
+    begin = BEGIN if not command.startswith(b"MAIL") else b"EHLO client.test\r\n"
+    client.feed(begin + command + b"\r\n")
+    for _ in range(100):
+        client.feed(b"x" * 110)
+        memory.wait(1)
+    assert not client.is_closing()
+    for _ in range(100):
+        client.feed(b"x")
+        memory.wait(1)
+    assert client.heard().endswith(TOO_SLOW)
+
+
+async def test_the_longest_session(in_memory: InMemory) -> None:
+    memory = in_memory(Recorder(), max_session_seconds=100)
+    client = memory.connect()
+    for _ in range(10):
+        memory.wait(10)
+        client.feed(b"NOOP\r\n")
+    assert not client.is_closing()
+    memory.wait(TICKS)
+    assert client.heard().endswith(b"421 4.4.2 This session has lasted long enough\r\n")
 
 
 @pytest.mark.parametrize(
@@ -218,7 +284,7 @@ async def test_a_client_that_does_not_read_goodbye_is_not_waited_for(in_memory: 
 
 async def test_what_a_busy_handler_does_not_take_is_not_read(in_memory: InMemory) -> None:
     handler = Waits("mail")
-    memory = in_memory(handler)
+    memory = in_memory(handler, TALKATIVE)
     client = memory.connect()
     client.feed(BEGIN)
     await turns()
@@ -278,7 +344,7 @@ async def test_a_client_that_never_reads(in_memory: InMemory) -> None:
 
 async def test_a_client_that_reads_late_loses_nothing(in_memory: InMemory) -> None:
     recorder = Recorder()
-    memory = in_memory(recorder)
+    memory = in_memory(recorder, TALKATIVE)
     client = memory.connect(high_water=10_000)
     client.is_read = False
     client.feed(b"HELP\r\n" * 5000 + BEGIN + b"DATA\r\nx\r\n.\r\nQUIT\r\n")
@@ -293,7 +359,7 @@ async def test_a_client_that_reads_late_loses_nothing(in_memory: InMemory) -> No
 
 async def test_a_client_that_reads_late_and_a_handler_that_waits(in_memory: InMemory) -> None:
     handler = Waits("mail")
-    memory = in_memory(handler)
+    memory = in_memory(handler, TALKATIVE)
     client = memory.connect(high_water=1000)
     client.is_read = False
     client.feed(BEGIN)

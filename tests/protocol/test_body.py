@@ -153,7 +153,7 @@ def test_chunks_that_are_whole_when_they_are_read_do_not_pile_up() -> None:
 def test_an_early_answer_keeps_parts_back() -> None:
     incoming = Incoming()
     assert incoming.feed(b"x") == BodyPart(b"x", is_last=False)
-    incoming.body.kept_reply = ACCEPTED
+    incoming.body.kept_replies = (ACCEPTED,)
     assert incoming.feed(b"y" * 1000) is None
     assert incoming.feed(b"\r\n.\r\n") is None
     assert incoming.body.finish() is None
@@ -163,7 +163,7 @@ def test_an_early_answer_keeps_parts_back() -> None:
 def test_a_rule_broken_after_an_early_answer() -> None:
     incoming = Incoming(limit=10)
     assert incoming.feed(b"x") == BodyPart(b"x", is_last=False)
-    incoming.body.kept_reply = ACCEPTED
+    incoming.body.kept_replies = (ACCEPTED,)
     assert incoming.feed(b"y" * 1000) is None
     assert incoming.body.refusal is TOO_LARGE
 
@@ -185,7 +185,7 @@ def test_abort_when_nobody_waits() -> None:
 def test_abort_after_an_early_answer() -> None:
     incoming = Incoming()
     assert incoming.feed(b"x") == BodyPart(b"x", is_last=False)
-    incoming.body.kept_reply = REFUSED
+    incoming.body.kept_replies = (REFUSED,)
     assert incoming.body.abort(None) is None
 
 

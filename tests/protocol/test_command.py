@@ -55,7 +55,7 @@ def mail(
     smtputf8: bool = False,
     **parameters: str | None,
 ) -> Mail:
-    return Mail(Path(octets), size, body, smtputf8, parameters or NO_PARAMETERS)
+    return Mail(Path(octets), size, body, smtputf8, parameters=parameters or NO_PARAMETERS)
 
 
 LINES = {
@@ -198,7 +198,7 @@ REFUSALS = {
     b"MAIL FROM:<a@b> X=\xff": "501 5.5.4 Not valid UTF-8",
     b"MAIL FROM:<a@b> X=1": UNKNOWN,
     b"MAIL FROM:<a@b> X": UNKNOWN,
-    b"MAIL FROM:<a@b> AUTH=<>": UNKNOWN,
+    b"MAIL FROM:<a@b> AUTHOR=<>": UNKNOWN,
     "MAIL FROM:<né@b>".encode(): NEEDS_SMTPUTF8,
     "MAIL FROM:<a@né> BODY=8BITMIME".encode(): NEEDS_SMTPUTF8,
     b"RCPT": SYNTAX_RCPT,

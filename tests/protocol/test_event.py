@@ -8,11 +8,13 @@ from typing import Any, get_args
 import pytest
 
 from pillarbox.protocol.address import Path
+from pillarbox.protocol.dsn import MailDsn
 from pillarbox.protocol.event import (
     NEED_CLOSE,
     NEED_DATA,
     NEED_SEND,
     NO_PARAMETERS,
+    Auth,
     BodyAborted,
     BodyPart,
     Connect,
@@ -20,6 +22,7 @@ from pillarbox.protocol.event import (
     Mail,
     Rcpt,
 )
+from pillarbox.protocol.sasl import Password
 
 EVENTS: dict[str, Event] = {
     "Connect": Connect(),
@@ -27,6 +30,7 @@ EVENTS: dict[str, Event] = {
     "Rcpt": Rcpt(Path(b"a@b")),
     "BodyPart": BodyPart(b"octets", is_last=True),
     "BodyAborted": BodyAborted(None),
+    "Auth": Auth("PLAIN", Password("ann", "secret")),
 }
 
 
@@ -62,7 +66,9 @@ def test_paths_are_frozen_too() -> None:
 
 
 def test_an_event_is_its_parts() -> None:
-    assert Mail(Path(b"a@b"), size=1) == Mail(Path(b"a@b"), 1, None, False, {})
+    assert Mail(Path(b"a@b"), size=1) == Mail(
+        Path(b"a@b"), 1, None, False, MailDsn(), False, None, {}
+    )
     assert Mail(Path(b"a@b")) != Mail(Path(b"A@b"))
 
 

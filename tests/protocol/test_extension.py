@@ -23,6 +23,7 @@ def test_the_replies_of_an_offer() -> None:
         "SMTPUTF8",
         "CHUNKING",
         "BINARYMIME",
+        "DSN",
         "ENHANCEDSTATUSCODES",
         "LIMITS RCPTMAX=7",
         "HELP",

@@ -71,7 +71,7 @@ RECIPIENTS = {
     f"RCPT TO:<{'a' * 62}@ab>": ["a" * 62 + "@ab"],
     "RCPT TO:<>": "501 5.1.3 Nobody is no recipient",
     "RCPT TO:<ben>": "501 5.1.3 An address needs a domain: <user@example.org>",
-    "RCPT TO:<ben@example.org> NOTIFY=NEVER": "555 5.5.4 Parameter not known",
+    "RCPT TO:<ben@example.org> NOTES=NEVER": "555 5.5.4 Parameter not known",
     "RCPT TO:<ben@example.org> A=1 A=2": "501 5.5.4 A given twice",
     "RCPT TO:<né@example.org>": "553 5.6.7 An address beyond ASCII needs SMTPUTF8 on MAIL",
     f"RCPT TO:<{'a' * 65}@example.org>": "501 5.1.3 Local part over 64 octets",

@@ -117,7 +117,9 @@ COMMANDS = {b"NOOP": 250, b"HELP": 214, b"VRFY x": 252, b"RSET": 250, b"BDAT 0":
 def test_a_burst_is_answered_in_steps(command: bytes, code: int, number: int) -> None:
     # Six octets make a hundred of reply: what is not sent must not pile up.
     number += MAX_REPLIES_WAITING
-    server = ServerConnection(Offer(hostname="mx.test", max_errors=10_000), asks_connect=False)
+    server = ServerConnection(
+        Offer(hostname="mx.test", max_errors=10_000, max_idle_commands=10_000), asks_connect=False
+    )
     server.data_to_send()
     server.receive_data((command + b"\r\n") * number)
     said = b""
@@ -133,5 +135,7 @@ def test_a_burst_is_answered_in_steps(command: bytes, code: int, number: int) ->
 def test_a_long_burst_through_every_driver(talk: Talk) -> None:
     replies = "S: 250 2.0.0 OK\n" * 2000
     talk(
-        f'S: 220 mx.test ESMTP\nC! "NOOP\\r\\n" * 2000\n{replies}\nC: QUIT\nS: 221 ...\nS: [closed]'
+        f'S: 220 mx.test ESMTP\nC! "NOOP\\r\\n" * 2000\n{replies}\nC: QUIT\nS: 221 ...\n'
+        "S: [closed]",
+        offer=Offer(hostname="mx.test", max_idle_commands=2001),
     )

@@ -141,9 +141,9 @@ BEFORE_EHLO = {
     "QUIT now": "501 5.5.4 QUIT takes no argument",
     "MAIL": "503 5.5.1 Say EHLO first",
     "BREW coffee": "500 5.5.1 Command not recognized",
-    "STARTTLS": "500 5.5.1 Command not recognized",
-    "AUTH PLAIN": "500 5.5.1 Command not recognized",
-    "LHLO client.test": "500 5.5.1 Command not recognized",
+    "STARTTLS": "502 5.5.1 STARTTLS is not offered",
+    "AUTH PLAIN": "503 5.5.1 Say EHLO first",
+    "LHLO client.test": "500 5.5.1 This is SMTP; say EHLO",
     "NOOPS": "500 5.5.1 Command not recognized",
     "ＮＯＯＰ": "500 5.5.1 Command not recognized",
 }
@@ -580,7 +580,8 @@ def reply_to(line: str) -> str:
         "BDAT": "503 5.5.1 BDAT needs a MAIL command first",
         "VRFY": "252 2.5.0 Cannot verify, but will take mail for it",
         "EXPN": "502 5.5.1 Lists are not shown",
-        "HELP": "214 2.0.0 Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY EXPN HELP QUIT",
+        "HELP": "214 2.0.0 Commands: EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY"
+        " EXPN HELP QUIT",
         "NOOP": "250 2.0.0 OK",
     }.get(line[:4], "500 5.5.1 Command not recognized")
 

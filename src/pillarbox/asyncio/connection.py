@@ -109,7 +109,7 @@ class Connection(Wire):
     def resume_writing(self) -> None:
         """Go on with a client that reads again."""
         super().resume_writing()
-        if self._chokes:
+        if self._chokes or self._is_lost or self._is_unfinished():
             return
         if self._task is None:
             self._go_on()
@@ -135,7 +135,9 @@ class Connection(Wire):
 
     def drain(self) -> None:
         """Say goodbye now if no transaction is open; otherwise `_pump` does when it has ended."""
-        if self._task is None and self.protocol.state <= State.READY:
+        if self._is_unfinished():
+            self._transport.abort()
+        elif self._task is None and self.protocol.state <= State.READY:
             self.close(SHUTTING_DOWN)
 
     def abort(self) -> None:
@@ -200,7 +202,8 @@ class Connection(Wire):
                     return None
             elif event is NEED_TLS:
                 self.flush()
-                self._start_tls()
+                if not self._chokes:  # or else what is held back is said first, and in the clear
+                    self._start_tls()
                 return None
             elif event is NEED_CLOSE:
                 self.flush()

@@ -119,6 +119,7 @@ class Server:
         self._addresses: list[tuple[str, int] | str] = []
         self._paths: list[str] = []
         self._connections: set[Connection] = set()
+        self._nameless: set[Connection] = set()  # whose PROXY header is due
         self._per_host: Counter[str] = Counter()
         self._orphans: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -217,7 +218,7 @@ class Server:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
         self._paths.clear()
-        for connection in tuple(self._connections):
+        for connection in (*self._connections, *self._nameless):
             connection.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.config.drain_seconds):
@@ -247,6 +248,7 @@ class Server:
 
     def admit(self, connection: Connection) -> Reply | None:
         """Count a new connection; give the reply that sends it away where it is one too many."""
+        self._nameless.discard(connection)
         peer = connection.peer
         host = peer[0] if isinstance(peer, tuple) else ""
         if len(self._connections) >= self.config.max_connections:
@@ -260,6 +262,7 @@ class Server:
 
     def forget(self, connection: Connection) -> None:
         """Take a connection that is over out of the count."""
+        self._nameless.discard(connection)
         if connection not in self._connections:
             return
         self._connections.discard(connection)
@@ -279,6 +282,10 @@ class Server:
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
         return any(address in network for network in networks)
+
+    def await_proxy_header(self, connection: Connection) -> None:
+        """Keep time for a connection that is not counted yet: nobody knows whose it is."""
+        self._nameless.add(connection)
 
     @property
     def tls_context(self) -> ssl.SSLContext | None:
@@ -329,7 +336,7 @@ class Server:
         self.now = now + TICK_SECONDS
         if self._certificates is not None:
             self._certificates.refresh()
-        for connection in tuple(self._connections):
+        for connection in (*self._connections, *self._nameless):
             connection.check(now)
 
     def _tick(self) -> None:

@@ -12,6 +12,8 @@ import ssl
 from typing import TYPE_CHECKING, cast
 
 from pillarbox.asyncio.tls import TlsLayer
+from pillarbox.protocol.body import IncomingBody
+from pillarbox.protocol.framing import ChunkReader
 from pillarbox.protocol.proxy import ProxyError, ProxyHeader, parse_proxy_header
 from pillarbox.protocol.reply import Reply
 from pillarbox.protocol.sasl import TlsFacts
@@ -48,15 +50,17 @@ class Wire(asyncio.Protocol):
         "_active_at",
         "_awaited",
         "_began_at",
-        "_body_since",
         "_chokes",
         "_failures_seen",
         "_is_layered",
         "_is_lost",
         "_is_paused",
+        "_line_octets",
         "_line_since",
         "_listener",
         "_proxy",
+        "_rated",
+        "_rated_since",
         "_server",
         "_tls",
         "_transport",
@@ -87,7 +91,9 @@ class Wire(asyncio.Protocol):
         self._chokes = 0
         self._failures_seen = 0
         self._active_at = self._began_at = server.now
-        self._body_since = self._line_since = 0.0
+        self._rated: IncomingBody | ChunkReader | None = None
+        self._rated_since = self._line_since = 0.0
+        self._line_octets = 0
 
     # What the connection built on this does
 
@@ -107,6 +113,7 @@ class Wire(asyncio.Protocol):
         if self._server.expects_proxy(transport.get_extra_info("peername")):
             self._awaited = b""
             self._is_layered = True
+            self._server.await_proxy_header(cast("Connection", self))
         else:
             self._enter()
 
@@ -142,8 +149,8 @@ class Wire(asyncio.Protocol):
         """Take octets of the network; give those that are SMTP."""
         if self._awaited is not None:
             data = self._take_proxy_header(self._awaited + data)
-            if self._transport.is_closing() or not self._tls:
-                return data
+            if self._transport.is_closing():
+                return b""
         if self._tls is not None and data:
             return self._decrypt(self._tls, data)
         return data
@@ -226,6 +233,8 @@ class Wire(asyncio.Protocol):
         self._choke()
 
         def let_go() -> None:
+            if self._is_lost:
+                return
             self._write(data)
             if self.protocol.state is State.CLOSED:
                 self._shut()
@@ -235,6 +244,8 @@ class Wire(asyncio.Protocol):
 
     def _shut(self) -> None:
         """Close the connection once all is written."""
+        if self._transport.is_closing():
+            return
         self._active_at = self._server.now
         if self._tls is not None and self._tls.is_established and not self._is_lost:
             self._transport.write(self._tls.close())
@@ -283,32 +294,37 @@ class Wire(asyncio.Protocol):
                 self._transport.abort()
         elif not self._is_waiting_for_peer():
             self._active_at = now
-            self._body_since = self._line_since = 0.0
+            self._rated_since = now
+            self._line_since = 0.0
         elif silent_seconds > self.protocol.timeout_seconds:
             self.close(IDLE)
-        elif self.protocol.is_receiving_message:
-            self._check_rate(now)
         else:
-            self._check_line(now)
+            incoming = self.protocol.incoming
+            if incoming is not self._rated:  # another message than at the last tick, or none
+                self._rated = incoming
+                self._rated_since = now
+                self._line_since = 0.0
+            if incoming is not None:
+                self._check_rate(now, incoming)
+            else:
+                self._check_line(now)
 
-    def _check_rate(self, now: float) -> None:
+    def _check_rate(self, now: float, incoming: IncomingBody | ChunkReader) -> None:
         """A message that drips in one octet at a time holds a connection for days."""
-        self._line_since = 0.0
-        if not self._body_since:
-            self._body_since = now
-        late_seconds = now - self._body_since - RATE_GRACE_SECONDS
+        late_seconds = now - self._rated_since - RATE_GRACE_SECONDS
         least = self._server.config.min_message_rate
-        if late_seconds > 0 and self.protocol.message_octets < late_seconds * least:
+        if late_seconds > 0 and incoming.octets < late_seconds * least:
             self.close(TOO_SLOW)
 
     def _check_line(self, now: float) -> None:
         """A command has the idle time-out as a whole, not for each of its octets."""
-        self._body_since = 0.0
-        if not self.protocol.buffered_octets:
+        octets = self.protocol.buffered_octets
+        if not octets:
             self._line_since = 0.0
-        elif not self._line_since:
-            self._line_since = now
-        elif now - self._line_since > self.protocol.timeout_seconds:
+        elif not self._line_since or octets < self._line_octets:
+            self._line_since = now  # it cannot have shrunk but by a command that was whole
+        self._line_octets = octets
+        if self._line_since and now - self._line_since > self.protocol.timeout_seconds:
             self.close(TOO_SLOW)
             return
         if now - self._began_at > self._server.config.max_session_seconds:

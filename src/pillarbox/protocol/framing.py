@@ -188,13 +188,18 @@ def _held_back(data: bytes, start: int) -> int:
 class ChunkReader:
     """The octets behind one BDAT command, exactly as many as it declared (RFC 3030 §2)."""
 
-    __slots__ = ("_buffer", "_remaining", "is_finished", "is_last")
+    __slots__ = ("_buffer", "_declared", "_remaining", "is_finished", "is_last")
 
     def __init__(self, buffer: ReceiveBuffer, octets: int, *, is_last: bool) -> None:
         self._buffer = buffer
-        self._remaining = octets
+        self._declared = self._remaining = octets
         self.is_last = is_last
         self.is_finished = not octets
+
+    @property
+    def octets(self) -> int:
+        """How much of it was read."""
+        return self._declared - self._remaining
 
     def read(self) -> bytes:
         """Give what there is of the chunk."""

@@ -21,7 +21,7 @@ MAX_LINE_OCTETS: Final = 107
 MAX_HEADER_OCTETS: Final = 4096
 
 _LINE = re.compile(
-    rb"PROXY (?:UNKNOWN[^\r\n]*+|(TCP4|TCP6) ([0-9A-Fa-f:.]++) ([0-9A-Fa-f:.]++)"
+    rb"PROXY (?:UNKNOWN(?: [^\r\n]*+)?+|(TCP4|TCP6) ([0-9A-Fa-f:.]++) ([0-9A-Fa-f:.]++)"
     rb" ([0-9]{1,5}) ([0-9]{1,5}))\r\n"
 )
 _ADDRESS_OCTETS: Final = {0x1: 4, 0x2: 16}

@@ -8,6 +8,43 @@ from __future__ import annotations
 
 from pillarbox.protocol.reply import Reply
 
+__all__ = [
+    "ACCEPTED",
+    "AUTH_DONE",
+    "AUTH_FAILED",
+    "AUTH_NEEDS_TLS",
+    "AUTH_SUCCEEDED",
+    "AUTH_UNKNOWN",
+    "BARE_NEWLINE",
+    "CANNOT_VERIFY",
+    "GOODBYE",
+    "HELP",
+    "LINE_TOO_LONG",
+    "MESSAGE_ACCEPTED",
+    "NEEDS_AUTH",
+    "NEEDS_BDAT",
+    "NEEDS_EHLO",
+    "NEEDS_TLS",
+    "NO_AUTH",
+    "NO_EHLO_HERE",
+    "NO_EXPANSION",
+    "NO_HTTP_HERE",
+    "NO_LHLO_HERE",
+    "NO_REQUIRETLS",
+    "NO_TLS",
+    "READY_FOR_TLS",
+    "RECIPIENT_OK",
+    "SENDER_OK",
+    "START_MAIL_INPUT",
+    "TLS_ACTIVE",
+    "TOO_LARGE",
+    "TOO_MANY_COMMANDS",
+    "TOO_MANY_ERRORS",
+    "TOO_MANY_FAILURES",
+    "TOO_MANY_RECIPIENTS",
+    "UNKNOWN_COMMAND",
+]
+
 ACCEPTED = Reply(250, "2.0.0", "OK")
 MESSAGE_ACCEPTED = Reply(250, "2.0.0", "Message accepted")
 SENDER_OK = Reply(250, "2.1.0", "Sender OK")

@@ -7,7 +7,6 @@ SCRAM needs arithmetic that is a library's; it has the same shape, in scram.py a
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -261,7 +260,7 @@ class _Bearer:
         if isinstance(answer, str) and answer:
             return Success(answer)
         self._failed = True
-        return Challenge(json.dumps({"status": "invalid_token", "schemes": "bearer"}).encode())
+        return Challenge(b'{"status":"invalid_token","schemes":"bearer"}')
 
     def _token(self, response: bytes) -> Token:
         raise NotImplementedError

@@ -173,14 +173,12 @@ class ServerConnection:
         return len(self._buffer)
 
     @property
-    def is_receiving_message(self) -> bool:
-        """Whether message octets are due, so that a rate can be asked of them."""
-        return self._state in (_DATA, _CHUNK, _SKIP)
+    def incoming(self) -> IncomingBody | ChunkReader | None:
+        """The message under way, if there is one: the same object from its first octet to its last.
 
-    @property
-    def message_octets(self) -> int:
-        """How much has come of the message under way."""
-        return self._body.octets if self._body is not None else 0
+        Its `octets` tell how much has come, so that a rate can be asked of them.
+        """
+        return self._skipped[0] if self._skipped is not None else self._body
 
     def receive_data(self, data: bytes) -> None:
         """Take octets from the peer; call `next_event()` next."""
@@ -312,10 +310,6 @@ class ServerConnection:
         if row is None:
             self._refuse_unknown(line, verb)
             return None
-        self._idle_commands += 1
-        if self._idle_commands > self.offer.max_idle_commands:
-            self.close(replies.TOO_MANY_COMMANDS)
-            return NEED_CLOSE
         state = self._state
         try:
             parsed = row.parse(argument)
@@ -323,6 +317,11 @@ class ServerConnection:
             self._refuse(row.refusals.get(state) or error.reply)
             return None
         if state in row.legal:
+            if not self._leads_on(parsed):
+                self._idle_commands += 1
+                if self._idle_commands > self.offer.max_idle_commands:
+                    self.close(replies.TOO_MANY_COMMANDS)
+                    return NEED_CLOSE
             return _RUN[type(parsed)](self, parsed)
         self._refuse(row.refusals[state])
         if isinstance(parsed, command.Bdat) and self._state is not _CLOSED:
@@ -331,10 +330,19 @@ class ServerConnection:
             self._state = _SKIP
         return None
 
+    def _leads_on(self, parsed: command.Command) -> bool:
+        """Tell a command that brings a message nearer: other limits are set to these."""
+        if isinstance(parsed, Rcpt):
+            return len(self.rcpts) < self.offer.max_recipients
+        return isinstance(parsed, command.Bdat) and (parsed.is_last or parsed.octets > 0)
+
     def _max_line_octets(self) -> int:
         """Tell how long a command may be: AUTH brings a response with it (RFC 4954 §4)."""
         buffer = self._buffer
-        if self.offer.mechanisms and buffer.data[buffer.offset :][:5].upper() == b"AUTH ":
+        if (
+            self.offer.mechanisms
+            and buffer.data[buffer.offset : buffer.offset + 5].upper() == b"AUTH "
+        ):
             return MAX_RESPONSE_OCTETS + len("AUTH SCRAM-SHA-256-PLUS \r\n")
         return self.offer.max_command_octets
 
@@ -640,6 +648,9 @@ class ServerConnection:
         elif owed.tag == BodyPart.tag:
             self._answer_message((reply, *more))
         elif owed.tag == Auth.tag:
+            if reply.is_positive:
+                self._owed = owed
+                raise LocalProtocolError("Auth is accepted by answer_auth(), with an identity")
             self._advance(reply)
         else:
             self._greet(reply)
@@ -687,6 +698,7 @@ class ServerConnection:
         self._say(reply)
         self._state = _CLOSED
         self._owed = None
+        self._skipped = self._exchange = None
         self._buffer.clear()
 
 
