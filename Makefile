@@ -11,7 +11,7 @@ OTHERS  := $(patsubst %,.venv-%/.done,$(foreach python,$(filter-out $(PYTHON),$(
 BIN      = .venv/bin
 ARGS    ?=
 
-.PHONY: run test check cov fuzz bench docs clean
+.PHONY: run test cpython-tests check cov fuzz bench docs clean
 
 run: .venv/.done  ## catch mail on 127.0.0.1:1025 and show it
 	@$(BIN)/pillarbox catch $(ARGS)
@@ -21,6 +21,9 @@ test: .venv/.done $(OTHERS)  ## all tests, on every Python found
 	    echo "== $$($$env/bin/python --version)"; \
 	    $$env/bin/python -m pytest -q $(ARGS); \
 	done
+
+cpython-tests: .venv/.done $(OTHERS)  ## CPython's own tests of smtpd and smtplib, on our smtpd
+	@$(BIN)/python tools/cpython-tests.py .venv $(OTHERS:/.done=) $(ARGS)
 
 check: .venv/.done  ## format, lint, types, import directions
 	$(BIN)/ruff format --check .

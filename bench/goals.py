@@ -70,6 +70,12 @@ GOALS = (
     faster("b", "asyncio", 6),
     faster("b", "uvloop", 8, stretch=9),
     near_c("b", 1.8, stretch=1.6),
+    Goal(
+        "b",
+        "CPU of 3.11's smtpd, ours",
+        lambda of: of["b", "smtpd-pillarbox"] / of["b", "smtpd-3.11"],
+        1,
+    ),
     faster("c", "asyncio", 14),
     faster("c", "uvloop", 15, stretch=18),
     near_c("c", 0.6),

@@ -74,6 +74,8 @@ def measure_all(
         tell(done, f"round {number} of {rounds}: {workload.key} on {server.name}")
         if pair in results.failures:
             continue
+        if server.workloads is not None and workload.key not in server.workloads:
+            continue
         try:
             with running(server, server_core) as receiver:
                 sample = workload.measure(receiver, seconds)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -36,6 +36,8 @@ class Server:
     command: Callable[[int], Sequence[str]]
     environment: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    workloads: Collection[str] | None = None
+    """The keys of those it is measured with; `None` is all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,31 @@ def smtp_sink() -> Server:
     )
 
 
+def smtpd(which: str) -> Server:
+    """Give a `smtpd.SMTPServer` with a process_message() that does nothing: ours or 3.11's.
+
+    With b only: the standard library's has room for five connections that wait to be accepted, so
+    that those which open many take minutes.
+    """
+    if which == "pillarbox":
+        python, environment = sys.executable, {"PYTHONPATH": str(ROOT / "src")}
+    else:
+        find = [str(ROOT / "tools/find-python"), "3.11"]
+        found = subprocess.run(find, capture_output=True, text=True, timeout=_START_SECONDS)
+        python, environment = found.stdout.partition("\n")[0], {}
+        if not python:
+            raise Unavailable(
+                "smtpd-3.11 is left out: no Python 3.11 was found, and none later has it"
+            )
+    script = str(Path(__file__).with_name("smtpd_sink.py"))
+    return Server(
+        f"smtpd-{which}",
+        lambda port: [python, script, str(port)],
+        environment,
+        workloads=("b",),
+    )
+
+
 # In the order of the table's columns; each may raise Unavailable.
 SERVERS: dict[str, Callable[[], Server]] = {
     "pillarbox-asyncio": partial(pillarbox, "asyncio"),
@@ -105,6 +132,8 @@ SERVERS: dict[str, Callable[[], Server]] = {
     "aiosmtpd-asyncio": partial(aiosmtpd, "asyncio"),
     "aiosmtpd-uvloop": partial(aiosmtpd, "uvloop"),
     "smtp-sink": smtp_sink,
+    "smtpd-3.11": partial(smtpd, "3.11"),
+    "smtpd-pillarbox": partial(smtpd, "pillarbox"),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -60,7 +60,7 @@ ASKED: dict[str, tuple[Any, set[str], bool]] = {
     "one method": (OnlyMessage(), {"message"}, False),
     "async method": (AsyncMessage(), {"message"}, True),
     "streaming method": (StreamingMessage(), {"message"}, True),
-    "subclass of Handler": (cast("Any", Subclass)(), {"rcpt"}, False),
+    "subclass of Handler": (Subclass(), {"rcpt"}, False),
     "a name that is no method": (NoMethodButAName(), {"message"}, False),
     "function": (function, {"message"}, False),
     "async function": (async_function, {"message"}, False),

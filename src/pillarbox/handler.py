@@ -88,15 +88,19 @@ class Handler(Protocol):
 
     def connect(self, session: Session) -> MaybeAwaitable:
         """Greet a client, or refuse it."""
+        return None
 
     def mail(self, session: Session, mail: Mail) -> MaybeAwaitable:
         """Accept a sender."""
+        return None
 
     def rcpt(self, session: Session, rcpt: Rcpt) -> MaybeAwaitable:
         """Accept a recipient."""
+        return None
 
     def message(self, session: Session, envelope: Envelope, body: Body) -> MaybeAwaitable:
         """Take the message. Once this returns, the message is the handler's to lose."""
+        return None
 
     def auth(
         self, session: Session, credentials: Password | Token | External
@@ -110,6 +114,7 @@ class Handler(Protocol):
 
     def disconnect(self, session: Session) -> Awaitable[None] | None:
         """Take note of the end of a connection: always, once."""
+        return None
 
 
 class _AnswersConnect(Protocol):
