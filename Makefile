@@ -11,7 +11,7 @@ OTHERS  := $(patsubst %,.venv-%/.done,$(foreach python,$(filter-out $(PYTHON),$(
 BIN      = .venv/bin
 ARGS    ?=
 
-.PHONY: run test cpython-tests check cov fuzz bench docs clean
+.PHONY: run test cpython-tests smtpd-faults check cov fuzz bench docs clean
 
 run: .venv/.done  ## catch mail on 127.0.0.1:1025 and show it
 	@$(BIN)/pillarbox catch $(ARGS)
@@ -24,6 +24,9 @@ test: .venv/.done $(OTHERS)  ## all tests, on every Python found
 
 cpython-tests: .venv/.done $(OTHERS)  ## CPython's own tests of smtpd and smtplib, on our smtpd
 	@$(BIN)/python tools/cpython-tests.py .venv $(OTHERS:/.done=) $(ARGS)
+
+smtpd-faults: .venv/.done  ## the tests of mended faults have to fail on Python 3.11's own smtpd
+	SMTPD_UNDER_TEST=stdlib $(BIN)/python -m pytest -q tests/smtpd $(ARGS)
 
 check: .venv/.done  ## format, lint, types, import directions
 	$(BIN)/ruff format --check .

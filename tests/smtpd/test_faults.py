@@ -82,6 +82,34 @@ def test_the_listener_survives_a_client_that_is_gone(server: type[Collector]) ->
         assert list(house.map.values()) == [house.server]
 
 
+@mended(1)
+@pytest.mark.parametrize("server", [Collector, OwnAccept])
+def test_the_listener_survives_a_connection_that_broke_in_the_queue(
+    server: type[Collector],
+) -> None:
+    class Server(server):  # type: ignore[misc, valid-type]
+        broken = [OSError(errno.EPROTO, "broken")]  # noqa: RUF012
+
+        def accept(self) -> Any:
+            if self.broken:
+                raise self.broken.pop()
+            return super().accept()
+
+    with House(Server) as house:
+        assert Client(house).replies(1)[0].startswith("220 ")
+
+
+@pytest.mark.parametrize("error", [errno.EBADF, errno.EINVAL])
+def test_the_listener_ends_when_it_is_broken_itself(error: int) -> None:
+    class Server(Collector):
+        def accept(self) -> Any:
+            raise OSError(error, "the listener is no more")
+
+    with House(Server) as house:
+        Client(house)
+        house.until(lambda: not house.map)
+
+
 @mended(3)
 def test_commands_are_commands_behind_a_message_that_was_too_large() -> None:
     with House(data_size_limit=100) as house:
