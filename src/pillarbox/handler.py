@@ -106,11 +106,13 @@ class Handler(Protocol):
         self, session: Session, credentials: Password | Token | External
     ) -> Awaitable[str | None] | str | None:
         """Give the identity that these credentials prove, or `None` for nobody."""
+        return None
 
     def scram_secret(
         self, session: Session, user: ScramUser
     ) -> Awaitable[ScramSecret | None] | ScramSecret | None:
         """Give what SCRAM checks a user's password by, or `None` for nobody."""
+        return None
 
     def disconnect(self, session: Session) -> Awaitable[None] | None:
         """Take note of the end of a connection: always, once."""

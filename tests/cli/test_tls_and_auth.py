@@ -129,7 +129,7 @@ def test_proxy_protocol(tmp_path: Path) -> None:
             first.sendall(b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 25\r\n")
             client = smtplib.SMTP()
             client.sock = first
-            client.file = None  # type: ignore[assignment]  # smtplib makes it of the socket
+            client.file = None  # smtplib makes it of the socket
             assert client.getreply()[0] == 220
             client.sendmail("a@b", ["c@d"], MESSAGE)
             client.quit()
