@@ -197,7 +197,7 @@ class MemoryServer:
             return NO_MESSAGE_METHOD
         envelope = Envelope(cast("Mail", self.protocol.mail), self.protocol.rcpts)
         answer = _finished(self._asks.message(self.session, envelope, body))
-        if isinstance(answer, Sequence):
+        if isinstance(answer, Sequence) and answer and not isinstance(answer, str | bytes):
             self.protocol.reply(*answer)
             return None
         return _settled(answer, MESSAGE_ACCEPTED)
