@@ -16,6 +16,7 @@ import hypothesis
 import pytest
 
 from pillarbox.asyncio import Server
+from pillarbox.config import Config
 from pillarbox.envelope import Message
 from pillarbox.handler import AnyHandler
 from pillarbox.protocol import event
@@ -84,7 +85,7 @@ class LoopThread:
 
 
 async def _listening(handler: AnyHandler, offer: Offer) -> Server:
-    server = Server(handler)
+    server = Server(handler, config=Config(auth_delay_seconds=0))
     server.offer = offer
     await server.listen("127.0.0.1", 0)
     return server

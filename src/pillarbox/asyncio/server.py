@@ -185,6 +185,7 @@ class Server:
             ConfigError: TLS is to begin at once, and there is no certificate.
         """
         if is_tls and self._certificates is None:
+            sock.close()
             raise ConfigError("a TLS listener needs a certificate; give one and its key")
         address = socket_address(sock)
         create: Callable[..., Awaitable[asyncio.Server]] = self.loop.create_server

@@ -73,7 +73,11 @@ class AuthExchange:
 
 
 def _decode(line: bytes) -> bytes:
-    return binascii.a2b_base64(line, strict_mode=True)
+    decoded = binascii.a2b_base64(line, strict_mode=True)
+    # Python lets a surplus `=` pass, and bits that stand for nothing.
+    if binascii.b2a_base64(decoded, newline=False) != line:
+        raise binascii.Error("not what an encoder makes")
+    return decoded
 
 
 def _framed(outcome: Outcome) -> Reply | Question | Success | Failure:

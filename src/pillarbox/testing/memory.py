@@ -7,12 +7,12 @@ the asyncio driver: transport.py.
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import assert_never, cast
 
 from pillarbox.asyncio.connection import FAILED, NO_MESSAGE_METHOD
 from pillarbox.envelope import Body, Envelope, Message, Session
-from pillarbox.handler import AnyHandler, MaybeAwaitable, Reject, questions
+from pillarbox.handler import AnyHandler, Reject, questions
 from pillarbox.protocol.event import (
     NEED_CLOSE,
     NEED_SEND,
@@ -190,13 +190,17 @@ class MemoryServer:
             answer = _finished(asks.auth(self.session, auth.credentials))
         self.protocol.answer_auth(answer)
 
-    def _message(self) -> Reply:
+    def _message(self) -> Reply | None:
         body = Body(b"".join(self._parts))
         self._parts.clear()
         if self._asks.message is None:
             return NO_MESSAGE_METHOD
         envelope = Envelope(cast("Mail", self.protocol.mail), self.protocol.rcpts)
-        return _settled(self._asks.message(self.session, envelope, body), MESSAGE_ACCEPTED)
+        answer = _finished(self._asks.message(self.session, envelope, body))
+        if isinstance(answer, Sequence) and answer and not isinstance(answer, str | bytes):
+            self.protocol.reply(*answer)
+            return None
+        return _settled(answer, MESSAGE_ACCEPTED)
 
 
 def _finished(answer: object) -> object:
@@ -210,8 +214,8 @@ def _finished(answer: object) -> object:
     return answer
 
 
-def _settled(answer: MaybeAwaitable, ordinary: Reply) -> Reply:
-    answer = _finished(answer)  # type: ignore[assignment]  # checked in the next line
+def _settled(answer: object, ordinary: Reply) -> Reply:
+    answer = _finished(answer)
     if not isinstance(answer, Reply | None):
         raise TypeError(f"the handler answered {answer!r}; return a Reply or None")
     return answer or ordinary
