@@ -43,12 +43,14 @@ class Scram:
     Args:
         name: The mechanism's name.
         tls: The channel bindings there are; only -PLUS takes one.
+        nonce: Our part of the nonce; a random one where it is not given.
     """
 
-    __slots__ = ("_first", "_is_known", "_name", "_server", "_tls", "_user")
+    __slots__ = ("_first", "_is_known", "_name", "_nonce", "_server", "_tls", "_user")
 
-    def __init__(self, name: str, tls: TlsFacts | None) -> None:
+    def __init__(self, name: str, tls: TlsFacts | None, *, nonce: str | None = None) -> None:
         self._name = name
+        self._nonce = nonce
         self._tls = tls
         self._first: str | None = None
         self._server: Any = None
@@ -108,6 +110,7 @@ class Scram:
                     secret.iterations,
                 ),
                 channel_binding=self._binding(first),
+                s_nonce=self._nonce,
             )
             self._server.set_client_first(first)
             return Challenge(self._server.get_server_first().encode())
