@@ -6,7 +6,6 @@ import base64
 
 import pytest
 import scramp
-import scramp.core
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,9 +37,8 @@ def challenge(outcome: Outcome) -> bytes:
     return outcome.data
 
 
-def test_the_vector_of_rfc_7677(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scramp.core, "_make_nonce", lambda: "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0")
-    exchange = Scram("SCRAM-SHA-256", None)
+def test_the_vector_of_rfc_7677() -> None:
+    exchange = Scram("SCRAM-SHA-256", None, nonce="%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0")
     first = b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO"
     assert exchange.start(first) == Question(ScramUser("user"))
     nonce = b"rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
@@ -48,9 +46,7 @@ def test_the_vector_of_rfc_7677(monkeypatch: pytest.MonkeyPatch) -> None:
         b"r=" + nonce + b",s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
     )
     final = b"c=biws,r=" + nonce + b",p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
-    assert challenge(exchange.respond(final)) == (
-        b"v=6rriTRBi23WpRUR/wtup+mMhUZUn/dB5nLTJRsjl95G4=".replace(b"95G4=", b"G4=")
-    )
+    assert challenge(exchange.respond(final)) == (b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=")
     assert exchange.respond(b"") == Success("user")
 
 

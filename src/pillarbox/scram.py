@@ -43,7 +43,7 @@ class Scram:
     Args:
         name: The mechanism's name.
         tls: The channel bindings there are; only -PLUS takes one.
-        nonce: Our part of the nonce, for the tests; random where it is not given.
+        nonce: Our part of the nonce; a random one where it is not given.
     """
 
     __slots__ = ("_first", "_is_known", "_name", "_nonce", "_server", "_tls", "_user")

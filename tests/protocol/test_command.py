@@ -22,6 +22,7 @@ from pillarbox.protocol.command import (
     check_smtputf8,
     split_verb,
 )
+from pillarbox.protocol.dsn import MailDsn, Notify, RcptDsn, Return
 from pillarbox.protocol.error import RemoteProtocolError
 from pillarbox.protocol.event import NO_PARAMETERS, BodyType, Mail, Rcpt
 from pillarbox.protocol.reply import Reply
@@ -268,3 +269,41 @@ def test_no_refusal_has_what_the_client_said(line: bytes) -> None:
     said = caught.value.reply
     assert said.text.isascii()
     assert said.text.isprintable()
+
+
+def test_starttls_and_auth() -> None:
+    assert command.parse_starttls(b"") == command.StartTls()
+    assert command.parse_auth(b"plain") == command.Authenticate("PLAIN", None)
+    assert command.parse_auth(b"PLAIN  AGE=") == command.Authenticate("PLAIN", b"AGE=")
+    for argument in (b"", b"PLAIN a b", b"PL\xc4IN", b"x" * 21, b"PLAIN\tx"):
+        with pytest.raises(RemoteProtocolError, match="AUTH mechanism"):
+            command.parse_auth(argument)
+
+
+PARAMETERS = {
+    b"MAIL FROM:<a@b> RET=HDRS ENVID=x REQUIRETLS AUTH=c@d": Mail(
+        Path(b"a@b"),
+        dsn=MailDsn(Return.HDRS, "x"),
+        requires_tls=True,
+        auth="c@d",
+        parameters={"RET": "HDRS", "ENVID": "x", "REQUIRETLS": None, "AUTH": "c@d"},
+    ),
+    b"MAIL FROM:<a@b> AUTH=<>": Mail(Path(b"a@b"), auth="", parameters={"AUTH": "<>"}),
+    b"RCPT TO:<a@b> NOTIFY=DELAY ORCPT=rfc822;c@d": Rcpt(
+        Path(b"a@b"),
+        RcptDsn(Notify.DELAY, "rfc822", "c@d"),
+        {"NOTIFY": "DELAY", "ORCPT": "rfc822;c@d"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("line", "value"), PARAMETERS.items())
+def test_parameters(line: bytes, value: Mail | Rcpt) -> None:
+    assert parse(line) == value
+
+
+@pytest.mark.parametrize("parameter", [b"RET=X", b"REQUIRETLS=1", b"AUTH=x", b"AUTH=a@b+3Ex"])
+def test_parameters_that_are_none(parameter: bytes) -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        parse(b"MAIL FROM:<a@b> " + parameter)
+    assert caught.value.reply.code == 501

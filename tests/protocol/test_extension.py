@@ -84,3 +84,10 @@ def test_nobody_changes_an_offer() -> None:
     offer = Offer(hostname="mx.test")
     with pytest.raises(dataclasses.FrozenInstanceError):
         offer.hostname = "other.test"  # type: ignore[misc]  # the very thing that must not work
+
+
+def test_what_is_required_has_to_be_offered() -> None:
+    with pytest.raises(ValueError, match="there is nobody to log in: give logins"):
+        Offer(hostname="mx.test", requires_auth=True)
+    with pytest.raises(ValueError, match="there is no certificate: give one and its key"):
+        Offer(hostname="mx.test", requires_tls=True)

@@ -290,3 +290,12 @@ def test_stuff_dots(message: bytes, stream: bytes) -> None:
     assert stuff_dots(message) == stream
     ended = message if message.endswith(b"\r\n") or not message else message + b"\r\n"
     assert body_of([stream]) == (ended, b"")
+
+
+def test_a_chunk_tells_how_much_has_come() -> None:
+    buffer = ReceiveBuffer()
+    reader = ChunkReader(buffer, 5, is_last=True)
+    assert reader.octets == 0
+    buffer.feed(b"abc")
+    assert reader.read() == b"abc"
+    assert reader.octets == 3

@@ -41,12 +41,10 @@ def test_everything_known_is_forgotten() -> None:
     said(connection, b"EHLO client.test\r\n")
     connection.identity = "ann"
     assert said(connection, b"STARTTLS\r\n") == READY
-    assert connection.state is State.TLS
     facts = TlsFacts({"tls-server-end-point": b"x"})
     connection.tls_started(facts)
-    assert (connection.domain, connection.is_extended, connection.identity) == (None, False, None)
-    assert (connection.is_tls, connection.tls_facts) == (True, facts)
-    assert connection.state is State.HELLO
+    assert facts_of(connection) == (State.HELLO, None, None, None, [], False, True, 0)
+    assert connection.tls_facts == facts
     assert said(connection, b"MAIL FROM:<>\r\n") == b"503 5.5.1 Say EHLO first\r\n"
 
 
