@@ -112,6 +112,12 @@ def test_a_binding_that_is_not_there(name: str, first: bytes, facts: TlsFacts | 
     assert exchange.answer(SECRET) == Failure()
 
 
+def test_a_server_that_seems_to_have_no_binding() -> None:
+    """The client could bind and saw no -PLUS, which we do offer: somebody took it off the list."""
+    assert Scram("SCRAM-SHA-256", FACTS).start(b"y,,n=ann,r=abcdefghijklmnop") == Failure()
+    assert isinstance(Scram("SCRAM-SHA-256", None).start(b"y,,n=ann,r=abc"), Question)
+
+
 PARTS = st.sampled_from([b"c=biws", b"r=", b"abc", b"p=", b",", b"=", b"n", b"p=AAAA", b"AA=="])
 RESPONSES = st.one_of(st.binary(), st.lists(st.one_of(PARTS, st.binary(max_size=3))).map(b"".join))
 

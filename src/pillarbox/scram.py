@@ -85,7 +85,8 @@ class Scram:
         found = _CLIENT_FIRST.fullmatch(text)
         if found is None:
             raise SaslError("Not a first message of SCRAM")
-        if text.startswith("y") and self._tls is not None and self._tls.bindings:
+        has_plus = self._tls is not None and self._tls.bindings
+        if text.startswith("y") and has_plus and not self._name.endswith("-PLUS"):
             # "The server has no -PLUS", says the client, and it has: somebody between us took it
             # off the list (RFC 5802 §6).
             return Failure()

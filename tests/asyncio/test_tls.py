@@ -9,7 +9,7 @@ import hashlib
 import os
 import ssl
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import scramp
@@ -20,13 +20,10 @@ from pillarbox.asyncio.server import Listener
 from pillarbox.certificate import CertificateFiles, Certificates
 from pillarbox.login import Logins, make_secret
 from pillarbox.protocol.sasl import (
-    STANDARD_MECHANISMS,
     Credentials,
-    MechanismFactory,
     ScramSecret,
     ScramUser,
 )
-from pillarbox.scram import SCRAM_MECHANISMS
 from pillarbox.testing import FakeClock, MemoryTransport, Recorder
 from tests.asyncio.secure import (
     AUTHORITY,
@@ -402,11 +399,6 @@ async def test_a_peer_that_is_not_listed(tmp_path: Path) -> None:
 
 class Users(Logins):
     """Ann may log in, by each mechanism that knows passwords."""
-
-    auth_mechanisms: ClassVar[dict[str, MechanismFactory]] = {
-        **{name: STANDARD_MECHANISMS[name] for name in ("PLAIN", "LOGIN")},
-        **SCRAM_MECHANISMS,
-    }
 
     def __init__(self) -> None:
         super().__init__({"ann": make_secret("secret")})
