@@ -629,3 +629,34 @@ def test_an_answer_that_is_none() -> None:
     with pytest.raises(LocalProtocolError, match="354 is no answer; take a 2xx, 4xx or 5xx reply"):
         core.reply(Reply(354, None, "Go on"))
     core.reply(GREETING)
+
+
+def test_a_browser_is_sent_away(talk: Talk) -> None:
+    talk("""
+        S: 220 mx.test ESMTP
+        C: POST / HTTP/1.1
+        S: 421 4.7.0 This is a mail server, not a web server
+        S: [closed]
+    """)
+
+
+def test_what_is_coming_in_counts_its_octets() -> None:
+    core = ready()
+    assert core.protocol.incoming is None
+    core.feed(b"DATA\r\n12345678")
+    assert core.protocol.incoming is not None
+    assert core.protocol.incoming.octets == 8
+    skipping = ready(b"EHLO client.test\r\nBDAT 100\r\n123")
+    assert skipping.protocol.incoming is not None
+    assert skipping.protocol.incoming.octets == 3
+
+
+def test_lmtp_is_not_spoken_here(talk: Talk) -> None:
+    talk("""
+        S: 220 mx.test ESMTP
+        C: LHLO client.test
+        S: 500 5.5.1 This is SMTP; say EHLO
+        C: QUIT
+        S: 221 2.0.0 Goodbye
+        S: [closed]
+    """)
