@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pillarbox.login import ITERATIONS
 from pillarbox.protocol.sasl import (
     Challenge,
     Failure,
@@ -34,7 +35,6 @@ _CLIENT_FIRST = re.compile(
 
 # The salt of a user that does not exist has to be the same at each try, or it tells on him.
 _MASK = os.urandom(32)
-_ITERATIONS = 20_000
 
 
 class Scram:
@@ -137,7 +137,7 @@ def _invent(user: str) -> ScramSecret:
     def derive(purpose: str) -> bytes:
         return hmac.digest(_MASK, f"{purpose}:{user}".encode(), hashlib.sha256)
 
-    return ScramSecret(derive("salt")[:16], _ITERATIONS, derive("stored"), derive("server"))
+    return ScramSecret(derive("salt")[:16], ITERATIONS, derive("stored"), derive("server"))
 
 
 def _factory(name: str) -> MechanismFactory:

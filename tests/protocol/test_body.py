@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pillarbox.protocol.body import BARE_NEWLINE, TOO_LARGE, IncomingBody
+from pillarbox.protocol.body import BARE_NEWLINE, IncomingBody
 from pillarbox.protocol.event import BodyAborted, BodyPart
 from pillarbox.protocol.extension import Offer
 from pillarbox.protocol.framing import ChunkReader, DataReader, NewlineCheck, ReceiveBuffer
+from pillarbox.protocol.replies import TOO_LARGE
 from pillarbox.protocol.reply import Reply
 
 ACCEPTED = Reply(250, "2.0.0", "OK")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pillarbox.protocol.address import Path
-from pillarbox.protocol.body import BARE_NEWLINE, TOO_LARGE
+from pillarbox.protocol.body import BARE_NEWLINE
 from pillarbox.protocol.error import LocalProtocolError
 from pillarbox.protocol.event import (
     NEED_CLOSE,
@@ -26,6 +26,7 @@ from pillarbox.protocol.event import (
     Rcpt,
 )
 from pillarbox.protocol.extension import Offer
+from pillarbox.protocol.replies import TOO_LARGE
 from pillarbox.protocol.reply import Reply
 from pillarbox.protocol.server import MESSAGE_ACCEPTED, RECIPIENT_OK, SENDER_OK, ServerConnection
 from pillarbox.protocol.state import State

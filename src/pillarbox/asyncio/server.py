@@ -274,10 +274,11 @@ class Server:
         if not self._connections:
             self._emptied.set()
 
-    def expects_proxy(self, peername: object) -> bool:
-        """Tell whether this peer is a proxy, which says first for whom it stands."""
+    def expects_proxy(self, transport: asyncio.BaseTransport) -> bool:
+        """Tell whether the peer is a proxy, which says first for whom it stands."""
         networks = self.config.proxy_networks
-        if not networks or not isinstance(peername, tuple):
+        peername = transport.get_extra_info("peername") if networks else None
+        if not isinstance(peername, tuple):
             return False
         address = ipaddress.ip_address(peername[0].partition("%")[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:

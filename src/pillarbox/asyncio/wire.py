@@ -110,7 +110,7 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let the client in, or find out first who it is."""
         self._transport = cast("asyncio.Transport", transport)
-        if self._server.expects_proxy(transport.get_extra_info("peername")):
+        if self._server.expects_proxy(transport):
             self._awaited = b""
             self._is_layered = True
             self._server.await_proxy_header(cast("Connection", self))

@@ -82,10 +82,6 @@ def _network(text: str) -> IPv4Network | IPv6Network:
         ) from None
 
 
-def _path(text: str) -> Path:
-    return Path(text)
-
-
 class _Seconds(click.FloatRange):
     """A time that passes: more than nothing, less than for ever."""
 
@@ -133,14 +129,14 @@ _GROUPS = (
     ),
     cloup.option_group(
         "TLS and AUTH",
-        cloup.option("--tls-cert", metavar="FILE", type=_path,
+        cloup.option("--tls-cert", metavar="FILE", type=Path,
                      help="Offer STARTTLS with this certificate (PEM); a new one is taken up."),
-        cloup.option("--tls-key", metavar="FILE", type=_path,
+        cloup.option("--tls-key", metavar="FILE", type=Path,
                      help="Its private key (PEM), unless it is in the same file."),
         cloup.option("--require-tls", is_flag=True, help="Refuse MAIL without TLS."),
         cloup.option("--auth", metavar="USER:PASSWORD", multiple=True,
                      help="Accept this login; again for more."),
-        cloup.option("--auth-file", metavar="FILE", type=_path,
+        cloup.option("--auth-file", metavar="FILE", type=Path,
                      help="Logins, as lines that `pillarbox passwd` makes."),
         cloup.option("--require-auth", is_flag=True, help="Refuse MAIL without AUTH."),
     ),

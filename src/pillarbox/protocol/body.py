@@ -10,11 +10,11 @@ from __future__ import annotations
 from pillarbox.protocol.event import BodyAborted, BodyPart
 from pillarbox.protocol.extension import Offer
 from pillarbox.protocol.framing import BodyReader, NewlineCheck
+from pillarbox.protocol.replies import TOO_LARGE
 from pillarbox.protocol.reply import Reply
 
 __all__ = ["IncomingBody"]
 
-TOO_LARGE = Reply(552, "5.3.4", "Message too large")
 BARE_NEWLINE = Reply(550, "5.6.11", "A CR or LF that is not part of a CRLF")
 
 

@@ -21,6 +21,8 @@ __all__ = [
 
 
 _WINDOW_OCTETS = 2048
+# What may become CRLF.CRLF, or the CRLF before a stuffed dot; the longest first.
+_TAILS = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
 
 
 class LineTooLongError(Exception):
@@ -178,8 +180,8 @@ def _find_line_dot(data: bytes, start: int) -> int:
 
 def _held_back(data: bytes, start: int) -> int:
     """Count the octets at the end that may begin CRLF.CRLF, or be the CRLF before a stuffed dot."""
-    if data.endswith((b"\r", b"\r\n", b"\r\n.", b"\r\n.\r")):
-        for tail in (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r"):
+    if data.endswith(_TAILS):
+        for tail in _TAILS:
             if data.endswith(tail, start):
                 return len(tail)
     return 0

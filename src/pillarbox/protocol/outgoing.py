@@ -14,6 +14,7 @@ from pillarbox.protocol.address import AddressError, Path, parse_path
 from pillarbox.protocol.client_event import Outcome, RecipientOutcome
 from pillarbox.protocol.event import BodyType
 from pillarbox.protocol.framing import NewlineCheck
+from pillarbox.protocol.replies import TOO_LARGE
 from pillarbox.protocol.reply import Reply
 from pillarbox.protocol.reply_parser import Extensions
 
@@ -31,7 +32,6 @@ NEEDS_8BITMIME = Reply(
 NEEDS_BINARYMIME = Reply(
     554, "5.6.3", "A binary message needs BINARYMIME and CHUNKING, which the server does not offer"
 )
-TOO_LARGE = Reply(552, "5.3.4", "Message too large")
 
 # RFC 1870 §3: a number of up to 20 digits.
 MAX_SIZE_DIGITS: Final = 20

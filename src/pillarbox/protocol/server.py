@@ -60,7 +60,7 @@ from pillarbox.protocol.state import COMMANDS, LMTP_COMMANDS, State
 
 __all__ = ["MESSAGE_ACCEPTED", "RECIPIENT_OK", "SENDER_OK", "ServerConnection"]
 
-# Six octets of replies.HELP make a hundred of reply: a burst of commands is answered in steps.
+# Six octets of HELP make a hundred of reply: a burst of commands is answered in steps.
 MAX_REPLIES_WAITING: Final = 256
 
 _GREETING, _HELLO, _READY, _MAIL, _RCPT, _CHUNKS, _DATA, _CHUNK, _SKIP, _CLOSED = (
@@ -597,8 +597,9 @@ class ServerConnection:
 
     def _end_chunk(self, body: IncomingBody) -> None:
         refusal = body.refusal
-        if refusal is None and body.kept_replies and not any(map(_is_positive, body.kept_replies)):
-            refusal = body.kept_replies[0]
+        kept = body.kept_replies
+        if refusal is None and kept and not any(reply.is_positive for reply in kept):
+            refusal = kept[0]
         if refusal is not None:
             # RFC 3030 §2: once a chunk has failed, the client has to begin again.
             self._say(refusal)
@@ -700,10 +701,6 @@ class ServerConnection:
         self._owed = None
         self._skipped = self._exchange = None
         self._buffer.clear()
-
-
-def _is_positive(reply: Reply) -> bool:
-    return reply.is_positive
 
 
 _HTTP_METHODS: Final = frozenset({b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT"})
