@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from pillarbox.protocol.event import NO_PARAMETERS
 
 if TYPE_CHECKING:
     from pillarbox.envelope import Envelope, Session
@@ -27,6 +29,15 @@ class Arrival:
         peer: The client's address: `(host, port)`, or a path.
         helo: What the client called itself.
         octets: The message.
+        identity: Who logged in by AUTH; `None` for nobody.
+        tls: The version of TLS, such as `TLSv1.3`; `None` without.
+        session_id: Names the connection in logs.
+        local: The address of ours that the client connected to.
+        mail_parameters: The parameters of MAIL, by their keyword in capitals.
+        rcpt_parameters: Those of each RCPT, in the order of `rcpt_tos`; empty if there were none.
+        mailboxes: The named mailboxes that it goes to.
+        transcript: The SMTP dialogue, a line each, as far as it is known.
+        tags: Tags beside those that the message itself asks for.
     """
 
     id: str
@@ -36,6 +47,15 @@ class Arrival:
     peer: tuple[str, int] | str = ""
     helo: str | None = None
     octets: bytes = field(repr=False)
+    identity: str | None = None
+    tls: str | None = None
+    session_id: str | None = None
+    local: tuple[str, int] | str = ""
+    mail_parameters: Mapping[str, str | None] = NO_PARAMETERS
+    rcpt_parameters: tuple[Mapping[str, str | None], ...] = ()
+    mailboxes: tuple[str, ...] = ()
+    transcript: tuple[str, ...] = field(default=(), repr=False)
+    tags: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -46,8 +66,12 @@ class Arrival:
         *,
         id: str | None = None,  # noqa: A002  # what logs and users call it
         clock: Callable[[], datetime],
+        mailboxes: tuple[str, ...] = (),
+        transcript: tuple[str, ...] = (),
     ) -> Arrival:
         """Put together what a handler is given."""
+        tls = session.tls
+        rcpt_parameters = tuple(rcpt.parameters for rcpt in envelope.rcpts)
         return cls(
             id=new_id() if id is None else id,
             time=clock(),
@@ -56,6 +80,14 @@ class Arrival:
             peer=session.peer,
             helo=session.domain,
             octets=octets,
+            identity=session.identity,
+            tls=None if tls is None else tls.version,
+            session_id=session.id,
+            local=session.local,
+            mail_parameters=envelope.mail.parameters,
+            rcpt_parameters=rcpt_parameters if any(rcpt_parameters) else (),
+            mailboxes=mailboxes,
+            transcript=transcript,
         )
 
 
