@@ -59,8 +59,8 @@ export const codes = (id) => call(`api/x/${one(id)}/codes`);
 export const rawAddress = (id) => v1(`${one(id)}/raw`);
 export const partAddress = (id, part) => v1(`${one(id)}/part/${encodeURIComponent(part)}`);
 export const thumbAddress = (id, part) => `${partAddress(id, part)}/thumb`;
-export const viewAddress = (id, { remote = false } = {}) =>
-  `view/${encodeURIComponent(id)}.html?embed=1${remote ? "&remote=1" : ""}`;
+export const viewAddress = (id, { isRemote, isDark }) =>
+  `view/${encodeURIComponent(id)}.html?embed=1&scheme=${isDark ? "dark" : "light"}${isRemote ? "&remote=1" : ""}`;
 export const eventsAddress = () =>
   box ? `api/x/mailboxes/${encodeURIComponent(box)}/api/events` : "api/events";
 

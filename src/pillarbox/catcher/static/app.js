@@ -14,7 +14,7 @@ const VIEWS = [
   { name: "Unread", query: "is:unread" },
   { name: "With attachments", query: "has:attachment" },
 ];
-const state = { query: "", box: "", id: null, total: 0, unread: 0, found: 0, canRelease: false, server: null };
+const state = { query: "", box: "", id: null, total: 0, unread: 0, found: 0, tags: [], boxes: [], canRelease: false, server: null };
 let stopListening = null;
 let hasLoaded = false;
 
@@ -55,6 +55,7 @@ function go(changes, { isReplaced = false } = {}) {
 
 async function arrive() {
   const { query, box, id } = place();
+  if (stopListening && query === state.query && box === state.box && id === state.id) return;
   const isOther = query !== state.query || box !== state.box;
   if (box !== state.box || !stopListening) {
     api.useBox(box);
@@ -135,7 +136,7 @@ function drawCounts() {
   document.title = state.unread ? `(${state.unread}) Pillarbox` : "Pillarbox";
   const isAll = !state.query;
   at("count").textContent = isAll ? number(state.total, "message") : `${state.found.toLocaleString()} of ${number(state.total, "message")}`;
-  const isEmpty = list.total === 0 && hasLoaded;
+  const isEmpty = state.found === 0 && hasLoaded;
   at("empty").hidden = !isEmpty;
   if (isEmpty) drawEmpty();
   drawListBar();
@@ -154,13 +155,12 @@ function drawViews() {
 
 function drawSide() {
   drawViews();
-  const tags = state.tags ?? [];
+  const { tags, boxes } = state;
   at("tags").hidden = !tags.length;
   at("tags", "ul").replaceChildren(...tags.map((tag) => {
     const query = `tag:"${tag}"`;
     return sideLink(tag, { q: query }, state.query === query);
   }));
-  const boxes = state.boxes ?? [];
   at("boxes").hidden = !boxes.length;
   at("boxes", "ul").replaceChildren(sideLink("All of them", { box: "" }, !state.box), ...boxes.map((box) =>
     sideLink(box.Name, { box: box.Name }, state.box === box.Name, box.Unread)));
@@ -176,7 +176,7 @@ function drawListBar() {
   const picked = [...list.picked];
   const all = at("select-all");
   all.checked = picked.length > 0;
-  all.indeterminate = picked.length > 0 && picked.length < list.total;
+  all.indeterminate = picked.length > 0 && picked.length < state.found;
   const button = (text, title, onclick, name = "button") => h(name, { type: "button", title, onclick }, text);
   at("list-tools").replaceChildren(...(picked.length ? [
     h("span.hint", {}, `${picked.length} selected`),
@@ -186,7 +186,7 @@ function drawListBar() {
     button("Delete", "Delete the selected", () => remove(picked), "button.danger"),
   ] : [
     state.unread > 0 && button("All read", "Set all that are listed read", readAll),
-    list.total > 0 && button(state.query ? "Delete found" : "Delete all", "Delete all that are listed", removeAll, "button.danger"),
+    state.found > 0 && button(state.query ? "Delete found" : "Delete all", "Delete all that are listed", removeAll, "button.danger"),
   ].filter(Boolean)));
 }
 
@@ -216,12 +216,16 @@ async function step(steps) {
   if (id) go({ m: id }, { isReplaced: Boolean(state.id) });
 }
 
-const unread = (ids) => attempt("Not set unread", async () => {
-  await api.setRead(ids, false);
-  if (ids.includes(state.id)) go({ m: "" });
-});
+function unread(ids) {
+  return attempt("Not set unread", async () => {
+    await api.setRead(ids, false);
+    if (ids.includes(state.id)) go({ m: "" });
+  });
+}
 
-const readAll = () => attempt("Not set read", () => (state.query ? api.setReadFound(state.query, true) : api.setAllRead()));
+function readAll() {
+  return attempt("Not set read", () => (state.query ? api.setReadFound(state.query, true) : api.setAllRead()));
+}
 
 async function remove(ids) {
   if (!ids.length) return;
@@ -236,7 +240,7 @@ async function remove(ids) {
 }
 
 async function removeAll() {
-  const what = state.query ? `${number(list.total, "message")} that match “${state.query}”` : `All ${number(list.total, "message")}`;
+  const what = state.query ? `${number(state.found, "message")} that match “${state.query}”` : `All ${number(state.found, "message")}`;
   if (!await ask("Delete?", h("p", {}, `${what} will be gone.`), "Delete", { isDangerous: true })) return;
   await attempt("Not deleted", () => (state.query ? api.removeFound(state.query) : api.removeAll()));
   go({ m: "" }, { isReplaced: true });
@@ -365,6 +369,6 @@ attempt("Not all could be loaded", async () => {
   state.canRelease = webui.MessageRelay.Enabled;
   state.server = server;
   at("about").textContent = `Pillarbox ${server.Version}`;
-  if (list.total === 0) drawCounts();
+  if (state.found === 0) drawCounts();
 });
 arrive().then(loadSide);

@@ -209,7 +209,7 @@ export class MessageList {
           h("time", { datetime: summary.Created, title: longTime(summary.Created) }, shortTime(summary.Created))),
         h("span.line", {},
           h("span.subject", {}, subject),
-          summary.Attachments > 0 && h("span.clip", { title: `${summary.Attachments} attached`, "aria-label": "with attachments" }, "⌇")),
+          summary.Attachments > 0 && h("span.clip", { title: `${summary.Attachments} attached`, role: "img", "aria-label": "with attachments" })),
         h("span.line", {},
           h("span.snippet", {}, summary.Snippet || " "),
           ...summary.Tags.slice(0, 3).map((tag) => h("span.tag", {}, tag)),

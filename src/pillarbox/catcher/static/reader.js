@@ -79,7 +79,7 @@ export class Reader {
       button("Unread", "Set unread (u)", () => this.actions.unread([id])),
       button("Tags", "Change the tags (t)", () => this.actions.retag([id])),
       this.actions.canRelease() && button("Release", "Send it on to where it was meant to go (r)", () => this.actions.release(id)),
-      h("a.button", { href: api.rawAddress(id), download: `${id}.eml`, title: "Save the message as a file" }, "Download"),
+      h("a.button", { href: api.rawAddress(id), download: `${id}.eml`, title: "Save the message as a file" }, "Save"),
       button("Delete", "Delete (d)", () => this.actions.remove([id]), "button.danger"));
   }
 

@@ -51,10 +51,17 @@ export function link(address, text = address) {
 
 // HTML
 
-const view = { width: "full", isDark: false };
+const view = { width: "full", isDark: null };
+
+/** Whether the page is dark, and a mail that can be with it. */
+function isDarkPage() {
+  const theme = document.documentElement.dataset.theme;
+  return theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
 
 function showHtml(message) {
   let isRemote = false;
+  view.isDark ??= isDarkPage();
   const frame = h("iframe", { title: "The message", sandbox: "", referrerpolicy: "no-referrer" });
   const stage = h("div.stage", {}, frame);
   const draw = () => {
@@ -63,11 +70,11 @@ function showHtml(message) {
     for (const button of widths) button.setAttribute("aria-pressed", button.value === view.width);
     dark.setAttribute("aria-pressed", view.isDark);
   };
-  const load = () => { frame.src = api.viewAddress(message.ID, { remote: isRemote }); };
+  const load = () => { frame.src = api.viewAddress(message.ID, { isRemote, isDark: view.isDark }); };
   const widths = ["320", "768", "full"].map((width) =>
     h("button", { type: "button", value: width, onclick: () => { view.width = width; draw(); } },
       width === "full" ? "Full" : `${width} px`));
-  const dark = h("button", { type: "button", title: "As a mail program in the dark shows it", onclick: () => { view.isDark = !view.isDark; draw(); } }, "Dark");
+  const dark = h("button", { type: "button", title: "As a mail program in dark mode shows it", onclick: () => { view.isDark = !view.isDark; draw(); load(); } }, "Dark");
   const hasRemote = /<[^>]+\s(?:src|srcset|background|poster)\s*=\s*["']?\s*https?:|url\(\s*["']?\s*https?:/i.test(message.HTML);
   const remote = hasRemote && h("button", { type: "button", title: "Their servers see that you look at it", onclick: () => { isRemote = true; load(); remote.remove(); } }, "Load remote images");
   draw();
