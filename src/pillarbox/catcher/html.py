@@ -10,11 +10,11 @@ from __future__ import annotations
 import html
 import re
 
-__all__ = ["text_of_html"]
+__all__ = ["MARKUP", "attribute", "text_of_html"]
 
 # A tag ends at the first ">" outside of a quoted value. A comment that never ends takes the rest,
 # and so does a tag, of which the source is shown then.
-_MARKUP = re.compile(
+MARKUP = re.compile(
     r"<!--.*?(?:-->|\Z)"
     r"|<(?P<close>/?)(?P<name>[a-zA-Z][^\s/>]*+)"
     r"""(?P<attributes>(?:[^>=]|=\s*+(?:"[^"]*+"|'[^']*+')|=)*+)>"""
@@ -43,7 +43,7 @@ def text_of_html(source: str) -> str:
     """Make readable text of HTML; lines end in `\\n`, links stand behind their text."""
     reader = _Reader()
     at = 0
-    for markup in _MARKUP.finditer(source):
+    for markup in MARKUP.finditer(source):
         reader.text(source[at : markup.start()])
         at = markup.end()
         if markup["name"]:
@@ -101,9 +101,9 @@ class _Reader:
             self._breaks, self._blank = min(self._breaks + 1, 2), False
         elif name == "a":
             self._end_link()
-            self._link = (_attribute(attributes, "href"), len(self._out))
+            self._link = (attribute(attributes, "href"), len(self._out))
         elif name == "img":
-            self._image(_attribute(attributes, "alt"))
+            self._image(attribute(attributes, "alt"))
         elif name in ("td", "th"):
             self._blank = self._blank or self._cells > 0
             self._cells += 1
@@ -177,7 +177,8 @@ def _said_by(target: str) -> str:
     return target.removeprefix("mailto:").removeprefix("https://").removeprefix("http://")
 
 
-def _attribute(attributes: str, name: str) -> str:
+def attribute(attributes: str, name: str) -> str:
+    """Give the value of an attribute of a tag that `MARKUP` found; empty without."""
     for found in _ATTRIBUTE.finditer(attributes):
         if found[1].lower() == name:
             value = found["double"] or found["single"] or found["bare"] or ""
