@@ -29,6 +29,7 @@ from pillarbox.protocol.sasl import (
 __all__ = [
     "AnswersAuth",
     "AnyHandler",
+    "Disconnect",
     "Handler",
     "IncompleteBody",
     "Questions",
@@ -63,6 +64,14 @@ class Reject(Exception):
         if self.reply.code < 400:
             raise ValueError(f"{self.reply} accepts; return it instead of raising Reject")
         super().__init__(str(self.reply))
+
+
+class Disconnect(Exception):
+    """Close the connection at once and without a word: raise it from a handler's method.
+
+    A client should hear a reply as a rule, and 421 closes with one. This is for clients that are
+    not worth it, and for tests of what a lost connection does.
+    """
 
 
 class IncompleteBody(Exception):

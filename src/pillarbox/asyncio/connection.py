@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 from pillarbox.asyncio.body import BodyStream
 from pillarbox.asyncio.wire import Wire
 from pillarbox.envelope import Body, Envelope, Session
-from pillarbox.handler import Answer, MaybeAwaitable, Reject
+from pillarbox.handler import Answer, Disconnect, MaybeAwaitable, Reject
 from pillarbox.protocol.event import (
     NEED_CLOSE,
     NEED_DATA,
