@@ -127,6 +127,9 @@ def _load(files: CertificateFiles) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # A renegotiation is work that a client can ask for at no cost of its own.
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    # Mail clients seldom come back with a ticket. The usual two are a seventh of a handshake,
+    # and the key that they are made with could open recorded sessions as long as we run.
+    context.num_tickets = 0
     try:
         context.load_cert_chain(files.certificate, files.key)
     except ssl.SSLError as error:

@@ -188,10 +188,10 @@ class Wire(asyncio.Protocol):
             self._transport.write(tls.data_to_send())
             self._transport.close()
             return b""
-        if answer := tls.data_to_send():
-            self._transport.write(answer)
         if tls.is_established and not was_established:
-            self._tls_established(tls)
+            self._tls_established(tls)  # the greeting and the end of the handshake leave in one
+        if (answer := tls.data_to_send()) and not self._transport.is_closing():
+            self._transport.write(answer)
         if tls.is_closed:
             self.protocol.receive_data(clear)
             self.eof_received()
