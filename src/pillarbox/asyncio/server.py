@@ -27,7 +27,7 @@ from pillarbox.asyncio.connection import Connection
 from pillarbox.asyncio.tls import TlsLayer
 from pillarbox.certificate import Certificates
 from pillarbox.config import Config, ConfigError
-from pillarbox.handler import AnswersAuth, AnyHandler, mechanisms, questions
+from pillarbox.handler import AnswersAuth, AnyHandler, Follows, mechanisms, questions
 from pillarbox.listen import open_sockets, open_unix_socket, socket_address
 from pillarbox.protocol.reply import Reply
 
@@ -86,7 +86,8 @@ class Server:
         handler: What to do with mail.
         config: Limits, names and times.
         certificates: For STARTTLS and implicit TLS.
-        logins: Who may log in, in place of what the handler says of it.
+        logins: Who may log in, in place of what the handler says of it. Without certificates,
+            passwords are taken in the clear: see `Config.allows_plaintext_auth`.
         clock: Tells the time in seconds, monotonically.
 
     Raises:
@@ -113,6 +114,7 @@ class Server:
         """The time of the next tick: free, and as it is never too early, no client is cut short."""
         self.is_draining = False
         self._certificates = certificates
+        self._followed = [one for one in (certificates, logins) if isinstance(one, Follows)]
         self._memory_octets = 0
         self._clock = clock
         self._servers: list[asyncio.Server] = []
@@ -336,14 +338,14 @@ class Server:
         """Look at the clock, and close the connections that were silent for too long."""
         now = self._clock()
         self.now = now + TICK_SECONDS
-        if self._certificates is not None:
-            self._certificates.refresh()
+        for followed in self._followed:
+            followed.refresh()
         for connection in (*self._connections, *self._nameless):
             connection.check(now)
 
     def _tick(self) -> None:
-        self.check_deadlines()
         self._ticking = self.loop.call_later(TICK_SECONDS, self._tick)
+        self.check_deadlines()
 
 
 def _keep_heap() -> None:
