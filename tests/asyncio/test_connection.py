@@ -552,6 +552,26 @@ async def test_a_handler_that_cancels_itself(in_memory: InMemory) -> None:
     assert codes(client.heard()) == [220, 250, 451, 250]
 
 
+@pytest.mark.parametrize("where", ["connect", "mail", "rcpt", "message"])
+async def test_a_task_that_is_cancelled_leaves_no_client_waiting(
+    in_memory: InMemory, where: str
+) -> None:
+    handler = Waits(where)
+    memory = in_memory(handler)
+    client = memory.connect()
+    client.feed(BEGIN + b"DATA\r\nx\r\n.\r\n")
+    await turns()
+    assert handler.waiting == [where]
+    (connection,) = memory.server._connections
+    assert connection._task is not None
+    connection._task.cancel()
+    await turns()
+    assert client.heard().endswith(b"421 4.3.0 Local error; try again later\r\n")
+    assert client.is_lost
+    assert handler.messages == []
+    assert handler.disconnected == 1
+
+
 async def test_rejects(in_memory: InMemory) -> None:
     class Rejects:
         async def connect(self, _session: Session) -> None:

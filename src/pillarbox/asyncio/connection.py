@@ -43,6 +43,7 @@ log = logging.getLogger("pillarbox")
 
 FAILED = Reply(451, "4.3.0", "Local error; try again later")
 AUTH_FAILED_HERE = Reply(454, "4.7.0", "Temporary authentication failure")
+CANCELLED = Reply(421, "4.3.0", "Local error; try again later")
 SHUTTING_DOWN = Reply(421, "4.3.2", "Shutting down")
 NO_MEMORY = Reply(452, "4.3.1", "Too much mail at once; try again later")
 NO_MESSAGE_METHOD = Reply(554, "5.3.2", "No mail is taken here")
@@ -178,6 +179,9 @@ class Connection(Wire):
             while waiting is not None:
                 await self._outcome(waiting)
                 waiting = None if self._is_lost else self._pump()
+        except asyncio.CancelledError:
+            self.close(CANCELLED)  # nobody will answer what the client waits for
+            raise
         finally:
             self._task = None
             self.flush()
