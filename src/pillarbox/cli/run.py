@@ -33,6 +33,7 @@ from pillarbox.cli.listeners import (
 )
 from pillarbox.cli.logs import configure_logs
 from pillarbox.cli.notify import notify
+from pillarbox.cli.open_files import allow_open_files
 from pillarbox.cli.options import Listening, certificate_remedy
 from pillarbox.cli.reload import fork_reloading
 from pillarbox.cli.workers import fork_workers
@@ -72,6 +73,7 @@ def run(
     if certificates is not None and not certificates.is_followed:
         fingerprint = certificates.end_point.hex(":").upper()
         log.info("certificate made for this run, SHA-256 fingerprint %s", fingerprint)
+    allow_open_files(listening.config.max_connections)
     if reload or listening.workers > 1:
         child, plain_count = _fork(listening, reload=reload, on_ready=on_ready)
         if child is None:
