@@ -11,15 +11,16 @@ OTHERS  := $(patsubst %,.venv-%/.done,$(foreach python,$(filter-out $(PYTHON),$(
 BIN      = .venv/bin
 ARGS    ?=
 
-.PHONY: run test cpython-tests smtpd-faults check cov fuzz bench docs clean
+.PHONY: run test cpython-tests smtpd-faults check cov fuzz soak bench docs clean
 
 run: .venv/.done  ## catch mail on 127.0.0.1:1025 and show it
 	@$(BIN)/pillarbox catch $(ARGS)
 
 test: .venv/.done $(OTHERS)  ## all tests, on every Python found
-	@set -e; for env in .venv $(OTHERS:/.done=); do \
+	@set -e; once=; for env in .venv $(OTHERS:/.done=); do \
 	    echo "== $$($$env/bin/python --version)"; \
-	    $$env/bin/python -m pytest -q $(ARGS); \
+	    $$env/bin/python -m pytest -q $$once $(ARGS); \
+	    once=--ignore=tests/soak; \
 	done
 
 cpython-tests: .venv/.done $(OTHERS)  ## CPython's own tests of smtpd and smtplib, on our smtpd
@@ -39,6 +40,9 @@ cov: .venv/.done  ## branch coverage of protocol/, each module by its own test f
 
 fuzz: .venv/.done  ## the properties of the protocol, for a long time
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -q --timeout=3600 tests/fuzz $(ARGS)
+
+soak: .venv/.done  ## thousands of clients that misbehave, for some minutes: --seconds, --seed
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 bench: .venv/.done  ## CPU and memory beside aiosmtpd and Postfix's smtp-sink
 	@$(BIN)/python -m bench $(ARGS)

@@ -18,7 +18,7 @@ from bench.run import Results, measure_all
 from bench.servers import SERVERS, Server
 from bench.workloads import KEYS, Workload, all_workloads
 
-_OPEN_FILES = 8192  # the idle connections, on both sides, and room
+_OPEN_FILES = 16384  # the idle connections, on either side, and room
 
 
 def main() -> int:

@@ -51,6 +51,16 @@ def near_c(workload: str, times: float, stretch: float | None = None) -> Goal:
     )
 
 
+def cheaper(workload: str, loop: str, times: float) -> Goal:
+    """Want Pillarbox to need at most so many times the CPU of aiosmtpd, both on this loop."""
+    return Goal(
+        workload,
+        f"CPU of aiosmtpd, {loop}",
+        lambda of: of[workload, f"pillarbox-{loop}"] / of[workload, f"aiosmtpd-{loop}"],
+        times,
+    )
+
+
 def small(workload: str, loop: str, limit: float, unit: str, stretch: float | None = None) -> Goal:
     """Want Pillarbox to need at most so much memory."""
     return Goal(
@@ -85,8 +95,12 @@ GOALS = (
     faster("f", "asyncio", 40),
     faster("f", "uvloop", 45, stretch=55),
     near_c("f", 3.3),
+    cheaper("at", "uvloop", 0.55),
+    cheaper("as", "uvloop", 0.55),
     small("idle", "asyncio", 4, "KiB"),
     small("idle", "uvloop", 2.5, "KiB"),
+    small("idle10k", "asyncio", 100, "MB"),
+    small("idle10k", "uvloop", 100, "MB"),
     small("memory", "asyncio", 25, "MB", stretch=15),
     small("memory", "uvloop", 25, "MB", stretch=15),
 )

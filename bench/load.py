@@ -1,18 +1,24 @@
 """Load: what sends the messages, and checks that every one was accepted.
 
 Postfix's smtp-source does where it can. What it cannot do, a client here does on blocking
-sockets: pipelining, connections that only wait, several messages interleaved.
+sockets: TLS, pipelining, connections that only wait, several messages interleaved.
 """
 
 import os
 import selectors
 import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import Self
+from typing import Literal, Self, TypeAlias
 
+from bench.certificate import client_context
 from bench.fetch import Postfix
+
+Security: TypeAlias = Literal["clear", "starttls", "tls"]
+"""Whether a connection is encrypted: not, after STARTTLS, or from the first octet on."""
 
 _TIMEOUT_SECONDS = 60
 _LINE = b"x" * 76 + b"\r\n"
@@ -54,9 +60,11 @@ class SmtpSource:
 class Dialogue:
     """One connection of our own; replies are read and checked, not understood."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), _TIMEOUT_SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context is not None:
+            self._encrypt(context)
         self._replies = self.socket.makefile("rb")
 
     def __enter__(self) -> Self:
@@ -82,8 +90,27 @@ class Dialogue:
     def greet(self) -> None:
         """Go as far as to be ready for MAIL."""
         self.expect(b"220")
+        self.hello()
+
+    def hello(self) -> None:
+        """Say EHLO."""
         self.say(b"EHLO client.example.com\r\n")
         self.expect(b"250")
+
+    def start_tls(self, context: ssl.SSLContext) -> None:
+        """Encrypt from here on."""
+        self.say(b"STARTTLS\r\n")
+        self.expect(b"220")
+        self._replies.close()
+        self._encrypt(context)
+        self._replies = self.socket.makefile("rb")
+
+    def _encrypt(self, context: ssl.SSLContext) -> None:
+        clear = self.socket
+        try:
+            self.socket = context.wrap_socket(clear)
+        except ssl.SSLError as error:
+            raise LoadError(f"TLS failed: {error}") from error
 
     def quit(self) -> None:
         """End as a polite client does."""
@@ -118,6 +145,34 @@ def send_pipelined(
                 dialogue.expect(b"250")
         for dialogue in dialogues:
             dialogue.quit()
+
+
+def send_secured(
+    port: int, messages: int, *, security: Security, octets: int, connections: int
+) -> None:
+    """Send messages in lock-step, a TLS connection for each, so many connections at a time."""
+    context = client_context()
+    text = _text(octets) + b".\r\n"
+
+    def send(_number: int) -> None:
+        with Dialogue(port, context if security == "tls" else None) as dialogue:
+            dialogue.greet()
+            if security == "starttls":
+                dialogue.start_tls(context)
+                dialogue.hello()
+            for command, code in (
+                (b"MAIL FROM:<sender@example.com>\r\n", b"250"),
+                (b"RCPT TO:<recipient@example.net>\r\n", b"250"),
+                (b"DATA\r\n", b"354"),
+                (text, b"250"),
+            ):
+                dialogue.say(command)
+                dialogue.expect(code)
+            dialogue.quit()
+
+    with ThreadPoolExecutor(connections) as threads:
+        for _ in threads.map(send, range(messages)):
+            pass
 
 
 def send_at_once(port: int, *, connections: int, octets: int) -> None:
@@ -157,13 +212,14 @@ def send_at_once(port: int, *, connections: int, octets: int) -> None:
 
 
 @contextmanager
-def idle_connections(port: int, connections: int) -> Iterator[None]:
+def idle_connections(port: int, connections: int, security: Security = "clear") -> Iterator[None]:
     """Hold connections that were greeted and say nothing, opened in batches: 1, 2, 4 ... 64."""
+    context = client_context() if security == "tls" else None
     with ExitStack() as stack:
         opened, batch = 0, 1
         while opened < connections:
             batch = min(batch, connections - opened)
-            for dialogue in [stack.enter_context(Dialogue(port)) for _ in range(batch)]:
+            for dialogue in [stack.enter_context(Dialogue(port, context)) for _ in range(batch)]:
                 dialogue.expect(b"220")
             opened += batch
             batch = min(2 * batch, 64)

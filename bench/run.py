@@ -76,8 +76,10 @@ def measure_all(
             continue
         if server.workloads is not None and workload.key not in server.workloads:
             continue
+        if workload.security != "clear" and not server.speaks_tls:
+            continue
         try:
-            with running(server, server_core) as receiver:
+            with running(server, server_core, workload.security) as receiver:
                 sample = workload.measure(receiver, seconds)
         except (LoadError, ServerError, OSError, subprocess.TimeoutExpired) as error:
             results.failures[pair] = f"{workload.key} on {server.name}: {error}"

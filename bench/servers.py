@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from bench.certificate import certificate, client_context
 from bench.fetch import CACHE, ROOT, Unavailable, fetch_aiosmtpd, fetch_postfix
-from bench.load import Dialogue, LoadError
+from bench.load import Dialogue, LoadError, Security
 
 _START_SECONDS = 15
 _STOP_SECONDS = 5
-# Far above what any workload opens: limits are not what is measured.
-_CONNECTIONS = "10000"
+# More than any workload opens: limits are not what is measured.
+_CONNECTIONS = "12000"
 
 
 class ServerError(Exception):
@@ -33,11 +34,12 @@ class Server:
     """One way of running a receiver that discards its mail."""
 
     name: str
-    command: Callable[[int], Sequence[str]]
+    command: Callable[[int, Security], Sequence[str]]
     environment: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     workloads: Collection[str] | None = None
     """The keys of those it is measured with; `None` is all."""
+    speaks_tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +70,29 @@ def pillarbox(loop: str) -> Server:
         raise Unavailable("pillarbox is left out: `python -m pillarbox sink --help` fails here")
     options = ["--loop", loop, "--log-level", "warning"]
     options += ["--max-connections", _CONNECTIONS, "--max-connections-per-ip", _CONNECTIONS]
-    return Server(
-        f"pillarbox-{loop}",
-        lambda port: [*program, "--listen", f"127.0.0.1:{port}", *options],
-        environment,
-        versions,
-    )
+
+    def command(port: int, security: Security) -> Sequence[str]:
+        address = f"127.0.0.1:{port}"
+        if security == "clear":
+            return [*program, "--listen", address, *options]
+        with_tls = [*program, "--tls-cert", str(certificate()), *options]
+        if security == "starttls":
+            return [*with_tls, "--listen", address, "--require-tls"]
+        return [*with_tls, "--listen", "127.0.0.1:0", "--listen-tls", address]
+
+    return Server(f"pillarbox-{loop}", command, environment, versions, speaks_tls=True)
 
 
 def aiosmtpd(loop: str) -> Server:
     """Give the aiosmtpd of PyPI with a handler that does nothing."""
     fetched = fetch_aiosmtpd()
     script = str(Path(__file__).with_name("aiosmtpd_sink.py"))
-    return Server(
-        f"aiosmtpd-{loop}",
-        lambda port: [str(fetched.python), script, str(port), loop],
-        versions=fetched.versions,
-    )
+
+    def command(port: int, security: Security) -> Sequence[str]:
+        tls = [] if security == "clear" else [security, str(certificate())]
+        return [str(fetched.python), script, str(port), loop, *tls]
+
+    return Server(f"aiosmtpd-{loop}", command, versions=fetched.versions, speaks_tls=True)
 
 
 def smtp_sink() -> Server:
@@ -94,7 +102,7 @@ def smtp_sink() -> Server:
     options = ["-4", "-m", _CONNECTIONS, *(["-u", "nobody"] if os.geteuid() == 0 else [])]
     return Server(
         "smtp-sink",
-        lambda port: [str(postfix.smtp_sink), *options, f"127.0.0.1:{port}", "1024"],
+        lambda port, _security: [str(postfix.smtp_sink), *options, f"127.0.0.1:{port}", "1024"],
         postfix.environment,
         {"postfix": postfix.version},
     )
@@ -119,7 +127,7 @@ def smtpd(which: str) -> Server:
     script = str(Path(__file__).with_name("smtpd_sink.py"))
     return Server(
         f"smtpd-{which}",
-        lambda port: [python, script, str(port)],
+        lambda port, _security: [python, script, str(port)],
         environment,
         workloads=("b",),
     )
@@ -138,14 +146,14 @@ SERVERS: dict[str, Callable[[], Server]] = {
 
 
 @contextmanager
-def running(server: Server, core: int | None) -> Iterator[Receiver]:
+def running(server: Server, core: int | None, security: Security = "clear") -> Iterator[Receiver]:
     """Run a server on a core until the block ends, however it ends."""
     port = _free_port()
     (CACHE / "logs").mkdir(parents=True, exist_ok=True)
     log = CACHE / "logs" / f"{server.name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            server.command(port),
+            server.command(port, security),
             cwd=ROOT,
             env=_surroundings(server.environment),
             stdin=subprocess.DEVNULL,
@@ -156,7 +164,7 @@ def running(server: Server, core: int | None) -> Iterator[Receiver]:
         try:
             if core is not None:
                 os.sched_setaffinity(process.pid, {core})
-            _wait_until_ready(process, port, server.name, log)
+            _wait_until_ready(process, port, server.name, log, security)
             yield Receiver(process.pid, port)
         finally:
             _stop(process)
@@ -176,11 +184,14 @@ def _free_port() -> int:
     return port
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], port: int, name: str, log: Path) -> None:
+def _wait_until_ready(
+    process: subprocess.Popen[bytes], port: int, name: str, log: Path, security: Security
+) -> None:
     deadline = time.monotonic() + _START_SECONDS
+    context = client_context() if security == "tls" else None
     while time.monotonic() < deadline:
         try:
-            with Dialogue(port) as dialogue:
+            with Dialogue(port, context) as dialogue:
                 dialogue.expect(b"220")
                 dialogue.quit()
             return

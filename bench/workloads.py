@@ -11,16 +11,28 @@ from functools import partial
 from typing import Protocol
 
 from bench import measure
-from bench.load import SmtpSource, idle_connections, send_at_once, send_pipelined
+from bench.load import (
+    Security,
+    SmtpSource,
+    idle_connections,
+    send_at_once,
+    send_pipelined,
+    send_secured,
+)
 from bench.servers import Receiver
 
 KIB = 1024
 MIB = 1024 * KIB
-KEYS = ("a", "b", "c", "d", "e", "f", "idle", "memory")
+KEYS = ("a", "b", "c", "d", "e", "f", "at", "as", "idle", "idle-tls", "idle10k", "memory")
 
 # With one session the receiver falls asleep before every command, and waking it costs more than
 # the command: b on smtp-sink is .11 ms then and .04 with four sessions or with fifty.
 _SESSIONS = 10
+
+_SECURED: tuple[tuple[str, str, Security], ...] = (
+    ("at", "as a, by STARTTLS", "starttls"),
+    ("as", "as a, TLS at once", "tls"),
+)
 
 # What a server still does after the last reply (closing, mostly) belongs to the message.
 _SETTLE_SECONDS = 0.05
@@ -49,6 +61,10 @@ class Workload(Protocol):
     def unit(self) -> str:
         """What the number counts."""
 
+    @property
+    def security(self) -> Security:
+        """How the receiver is to listen."""
+
     def measure(self, receiver: Receiver, seconds: float) -> Sample:
         """Measure a receiver that was just started, for about so long."""
 
@@ -65,6 +81,7 @@ class CpuPerMessage:
     least: int
     most: int = 20_000
     bulk: bool = False  # where MB/s of one core tell more
+    security: Security = "clear"
     unit: str = "ms"
 
     def measure(self, receiver: Receiver, seconds: float) -> Sample:
@@ -94,17 +111,42 @@ class IdleConnection:
     key: str
     title: str
     connections: int
+    security: Security = "clear"
     unit: str = "KiB"
 
     def measure(self, receiver: Receiver, seconds: float) -> Sample:
         """Open the connections once: their number, not the time, makes it exact."""
-        _warm_up(receiver)
+        _warm_up(receiver, self.security)
         base = measure.resident_octets(receiver.pid)
-        with idle_connections(receiver.port, self.connections):
+        with idle_connections(receiver.port, self.connections, self.security):
             time.sleep(_SETTLE_SECONDS)
             resident = measure.resident_octets(receiver.pid)
         return Sample(
             (resident - base) / self.connections / KIB,
+            {"base_octets": base, "resident_octets": resident, "connections": self.connections},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class IdleInAll:
+    """Resident memory of very many connections together, beyond what the server has at rest."""
+
+    key: str
+    title: str
+    connections: int
+    security: Security = "clear"
+    unit: str = "MB"
+
+    def measure(self, receiver: Receiver, seconds: float) -> Sample:
+        """Open them, and see that there is mail to be had beside them."""
+        _warm_up(receiver, self.security)
+        base = measure.resident_octets(receiver.pid)
+        with idle_connections(receiver.port, self.connections, self.security):
+            time.sleep(_SETTLE_SECONDS)
+            resident = measure.resident_octets(receiver.pid)
+            _warm_up(receiver, self.security)
+        return Sample(
+            (resident - base) / 1e6,
             {"base_octets": base, "resident_octets": resident, "connections": self.connections},
         )
 
@@ -117,11 +159,12 @@ class PeakMemory:
     title: str
     messages: int
     octets: int
+    security: Security = "clear"
     unit: str = "MB"
 
     def measure(self, receiver: Receiver, seconds: float) -> Sample:
         """Send once: a peak does not become clearer by repeating it."""
-        _warm_up(receiver)
+        _warm_up(receiver, self.security)
         base = measure.resident_octets(receiver.pid)
         measure.forget_peak(receiver.pid)
         send_at_once(receiver.port, connections=self.messages, octets=self.octets)
@@ -140,7 +183,21 @@ def all_workloads(source: SmtpSource | None) -> list[Workload]:
             warm_up=20,
             least=100,
         ),
+        *(
+            CpuPerMessage(
+                key,
+                title,
+                KIB,
+                partial(send_secured, security=security, octets=KIB, connections=_SESSIONS),
+                warm_up=50,
+                least=200,
+                security=security,
+            )
+            for key, title, security in _SECURED
+        ),
         IdleConnection("idle", "each idle connection", connections=2000),
+        IdleConnection("idle-tls", "each idle TLS connection", connections=2000, security="tls"),
+        IdleInAll("idle10k", "10,000 idle connections, over base", connections=10_000),
         PeakMemory("memory", "20 x 10 MiB at once, over base", messages=20, octets=10 * MIB),
     ]
     if source is None:
@@ -171,6 +228,9 @@ def all_workloads(source: SmtpSource | None) -> list[Workload]:
     ]
 
 
-def _warm_up(receiver: Receiver) -> None:
+def _warm_up(receiver: Receiver, security: Security) -> None:
     # Whatever a server loads or allocates once, for its first message, is no cost of the load.
-    send_pipelined(receiver.port, 20, recipients=1, octets=KIB)
+    if security == "clear":
+        send_pipelined(receiver.port, 20, recipients=1, octets=KIB)
+    else:
+        send_secured(receiver.port, 20, security=security, octets=KIB, connections=1)

@@ -18,7 +18,7 @@ LAYERS = (
     ("__main__", "cli", "pytest_plugin", "testing"),
     ("catcher", "dump", "relay", "mailman"),
     ("asyncio", "smtpd"),
-    ("handler", "envelope", "config", "listen", "certificate", "login", "scram"),
+    ("handler", "envelope", "config", "listen", "certificate", "login", "scram", "log", "counters"),
     ("protocol",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -91,6 +91,58 @@ def test_read(tmp_path: Path) -> None:
     assert Logins.read().scram_secret(SESSION, ScramUser("ann")) is None
 
 
+def test_the_file_is_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    file = tmp_path / "logins"
+    file.write_text(f"ann:{GOOD}\n", encoding="utf-8")
+    logins = Logins.read(["ben:pencil"], file)
+    assert logins.is_followed
+    logins.refresh()
+    assert caplog.messages == []
+
+    file.write_text(f"cora:{GOOD}\nben:{GOOD}\n", encoding="utf-8")
+    logins.refresh()
+    logins.refresh()
+    assert caplog.messages == [f"logins read again: {file}"]
+    assert answer(logins, Password("ann", "pencil")) is None
+    assert answer(logins, Password("ben", "pencil")) == "ben"
+    assert answer(logins, Password("cora", "pencil")) == "cora"
+
+
+@pytest.mark.parametrize("text", ["ann:secret\n", None], ids=["broken", "removed"])
+def test_a_file_that_breaks_changes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str | None
+) -> None:
+    caplog.set_level("INFO")
+    file = tmp_path / "logins"
+    file.write_text(f"ann:{GOOD}\n", encoding="utf-8")
+    logins = Logins.read(file=file)
+    file.unlink()
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    logins.refresh()
+    logins.refresh()  # told once
+    [message] = caplog.messages
+    assert message.startswith(f"the new logins are not used, the old ones still are: {file}")
+    assert "pillarbox passwd" in message or "give a file of user:hash lines" in message
+    assert answer(logins, Password("ann", "pencil")) == "ann"
+    logins.reload()  # asked for, it is told again
+    assert len(caplog.messages) == 2
+
+    file.write_text(f"cora:{GOOD}\n", encoding="utf-8")
+    logins.refresh()
+    assert caplog.messages[2:] == [f"logins read again: {file}"]
+
+
+def test_nothing_to_follow(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    logins = Logins.read(["ben:pencil"])
+    logins.refresh()
+    logins.reload()
+    assert not logins.is_followed
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize("pair", ["ann", "ann:", ":secret", "a\nb:secret", ""])
 def test_no_login(pair: str) -> None:
     with pytest.raises(ConfigError) as caught:

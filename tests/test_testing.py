@@ -11,7 +11,17 @@ from typing import get_args
 import pytest
 
 import pillarbox.testing
-from pillarbox import Body, Config, Envelope, Message, Reject, Reply, Session, ThreadServer
+from pillarbox import (
+    Body,
+    Config,
+    Disconnect,
+    Envelope,
+    Message,
+    Reject,
+    Reply,
+    Session,
+    ThreadServer,
+)
 from pillarbox.protocol.extension import Offer
 from pillarbox.testing import (
     FakeClock,
@@ -335,6 +345,15 @@ def test_memory_server_with_a_handler_that_rejects() -> None:
 
     server = MemoryServer(rejects)
     play(MESSAGE.format(reply="554 5.7.1 No"), server)
+    assert server.failures == []
+
+
+def test_memory_server_with_a_handler_that_disconnects() -> None:
+    def leaves(_message: Message) -> None:
+        raise Disconnect
+
+    server = MemoryServer(leaves)
+    play(MESSAGE.format(reply="[closed]"), server)
     assert server.failures == []
 
 

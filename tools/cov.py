@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 # The server has a test file for each of its subjects.
-MORE = {"server": ("starttls", "authentication", "lmtp", "parameters")}
+MORE = {"server": ("starttls", "authentication", "lmtp", "parameters", "note")}
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pillarbox.asyncio import Server, ThreadServer, serve
     from pillarbox.config import Config, ConfigError
     from pillarbox.envelope import Body, Envelope, Message, Session
-    from pillarbox.handler import Handler, IncompleteBody, Reject, streaming
+    from pillarbox.handler import Disconnect, Handler, IncompleteBody, Reject, streaming
     from pillarbox.protocol.address import Path
     from pillarbox.protocol.event import Mail, Rcpt
     from pillarbox.protocol.reply import Reply
@@ -28,6 +28,7 @@ __all__ = [
     "Body",
     "Config",
     "ConfigError",
+    "Disconnect",
     "Envelope",
     "Handler",
     "IncompleteBody",
@@ -48,7 +49,7 @@ _HOMES = {
     "pillarbox.asyncio": ("Server", "ThreadServer", "serve"),
     "pillarbox.config": ("Config", "ConfigError"),
     "pillarbox.envelope": ("Body", "Envelope", "Message", "Session"),
-    "pillarbox.handler": ("Handler", "IncompleteBody", "Reject", "streaming"),
+    "pillarbox.handler": ("Disconnect", "Handler", "IncompleteBody", "Reject", "streaming"),
     "pillarbox.protocol.address": ("Path",),
     "pillarbox.protocol.event": ("Mail", "Rcpt"),
     "pillarbox.protocol.reply": ("Reply",),

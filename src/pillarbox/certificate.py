@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pillarbox.config import ConfigError
 
-__all__ = ["CertificateFiles", "Certificates"]
+__all__ = ["CertificateFiles", "Certificates", "file_stamp"]
 
 log = logging.getLogger("pillarbox")
 
@@ -40,6 +40,14 @@ class CertificateFiles:
 
     def __post_init__(self) -> None:
         """Check that there is something to read."""
+        self.check()
+
+    def check(self) -> None:
+        """Check that the files can be read.
+
+        Raises:
+            ConfigError: One cannot.
+        """
         for path in self._paths():
             try:
                 with open(path, "rb"):
@@ -55,10 +63,16 @@ class CertificateFiles:
 
     def stamp(self) -> tuple[object, ...]:
         """Give something that differs once a file has changed."""
-        return tuple(
-            (status.st_mtime_ns, status.st_size, status.st_ino)
-            for status in map(os.stat, self._paths())
-        )
+        return tuple(map(file_stamp, self._paths()))
+
+
+def file_stamp(path: Path) -> object:
+    """Give something that differs once a file has changed; `None` for one that is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return (status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 class Certificates:
@@ -66,17 +80,25 @@ class Certificates:
 
     Args:
         files: Where they are.
+        password: What the private key is encrypted with.
+        follow: Read the files again when they change.
 
     Raises:
         ConfigError: They cannot be used; the message says which and why.
     """
 
-    def __init__(self, files: CertificateFiles) -> None:
+    def __init__(
+        self, files: CertificateFiles, *, password: bytes | None = None, follow: bool = True
+    ) -> None:
         self._files = files
+        self._password = password
+        self.is_followed = follow
+        """Whether there is something to read again."""
         self._stamp = files.stamp()
-        self.context = _load(files)
+        context, end_point = _load(files, password)
+        self.context = context
         """For the next connection."""
-        self.end_point = _end_point(files.certificate)
+        self.end_point = end_point
         """What a SASL login can be bound to (RFC 5929 §4)."""
         self._others = {name.lower(): Certificates(other) for name, other in files.names.items()}
         self._listen_to_names()
@@ -85,14 +107,21 @@ class Certificates:
         """Read the files again if they have changed; keep what there is if that fails."""
         for other in self._others.values():
             other.refresh()
+        if self.is_followed and self._files.stamp() != self._stamp:
+            self._read_again()
+
+    def reload(self) -> None:
+        """Read the files again in any case; keep what there is if that fails."""
+        for other in self._others.values():
+            other.reload()
+        if self.is_followed:
+            self._read_again()
+
+    def _read_again(self) -> None:
+        self._stamp = self._files.stamp()  # also when it fails: it is told once
         try:
-            stamp = self._files.stamp()
-            if stamp == self._stamp:
-                return
-            self._stamp = stamp  # also when it fails: it is told once
-            self.context = _load(self._files)
-            self.end_point = _end_point(self._files.certificate)
-        except (OSError, ConfigError) as error:
+            self.context, self.end_point = _load(self._files, self._password)
+        except ConfigError as error:
             log.error("the new certificate is not used, the old one still is: %s", error)
             return
         self._listen_to_names()
@@ -122,24 +151,38 @@ def _end_point(certificate: Path) -> bytes:
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first)).digest()
 
 
-def _load(files: CertificateFiles) -> ssl.SSLContext:
+def _load(files: CertificateFiles, password: bytes | None) -> tuple[ssl.SSLContext, bytes]:
+    """Make a context and its end point.
+
+    Raises:
+        ConfigError: The files cannot be used.
+    """
+    files.check()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # A renegotiation is work that a client can ask for at no cost of its own.
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    # Mail clients seldom come back with a ticket. The usual two are a seventh of a handshake,
+    # and the key that they are made with could open recorded sessions as long as we run.
+    context.num_tickets = 0
     try:
-        context.load_cert_chain(files.certificate, files.key)
-    except ssl.SSLError as error:
+        # Without any password OpenSSL would ask for that of an encrypted key at the terminal.
+        context.load_cert_chain(files.certificate, files.key, password or b"")
+        end_point = _end_point(files.certificate)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        reason = getattr(error, "reason", None) or error
         raise ConfigError(
-            f"{files.certificate} and {files.key or 'its key'}: {error.reason or error};"
-            " give the certificate and the private key that belongs to it, both as PEM"
+            f"{files.certificate} and {files.key or 'its key'}: {reason};"
+            " give the certificate and the private key that belongs to it, both as PEM and not"
+            " encrypted"
         ) from None
     if files.client_authorities is not None:
         context.verify_mode = ssl.CERT_OPTIONAL
         try:
             context.load_verify_locations(files.client_authorities)
-        except ssl.SSLError as error:
+        except OSError as error:
+            reason = getattr(error, "reason", None) or error
             raise ConfigError(
-                f"{files.client_authorities}: {error.reason or error}; give certificates as PEM"
+                f"{files.client_authorities}: {reason}; give certificates as PEM"
             ) from None
-    return context
+    return context, end_point

@@ -49,7 +49,9 @@ class Config:
         is_lmtp: See `Offer`.
         requires_tls: See `Offer`.
         requires_auth: See `Offer`.
-        allows_plaintext_auth: See `Offer`; `None` allows it only where there is no TLS to offer.
+        allows_plaintext_auth: See `Offer`. `None` allows it where there is no certificate, on
+            whatever address: passwords that matter then cross the network to be read by others.
+            Give a certificate, listen on this machine only, or write `False`.
         max_auth_failures: See `Offer`.
         auth_delay_seconds: How long the answer to a failed login is held back.
         handshake_timeout_seconds: How long a TLS handshake or a PROXY header may take.

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -23,8 +22,6 @@ from pillarbox.handler import Reject
 from pillarbox.protocol.reply import Reply
 
 __all__ = ["Dump"]
-
-log = logging.getLogger("pillarbox")
 
 FULL = Reply(452, "4.3.1", "No room to keep the message; try again later")
 FAILED = Reply(451, "4.3.0", "The message could not be kept; try again later")
@@ -115,9 +112,8 @@ class Dump:
 
     def _refuse(self, session: Session, error: OSError) -> Reject:
         remedy = _REMEDIES.get(error.errno or 0, "see that it can be written to")
-        log.error(
-            "%s: a message could not be kept in %s: %s; %s (the client was told to try again)",
-            session.id,
+        session.log.error(
+            "a message could not be kept in %s: %s; %s (the client was told to try again)",
             self.folder,
             error.strerror or error,
             remedy,
@@ -148,6 +144,7 @@ def _note(name: str, when: str, session: Session, envelope: Envelope) -> bytes:
     note = {
         "id": name,
         "time": when,
+        "session": session.id,
         "mail_from": envelope.mail_from,
         "rcpt_tos": envelope.rcpt_tos,
         "mail_parameters": dict(envelope.mail.parameters),

@@ -16,6 +16,7 @@ from pillarbox.protocol.event import Mail, Rcpt
 if TYPE_CHECKING:
     from email.message import EmailMessage
 
+    from pillarbox.log import SessionLog
     from pillarbox.protocol.server import ServerConnection
 
 __all__ = ["Body", "Envelope", "Message", "Session", "Tls"]
@@ -80,6 +81,13 @@ class Session:
         if self._state is None:
             self._state = {}
         return self._state
+
+    @property
+    def log(self) -> SessionLog:
+        """A logger whose records carry `id` and the peer, and show what could drive a terminal."""
+        from pillarbox.log import SessionLog
+
+        return SessionLog(self)
 
     def __repr__(self) -> str:
         return f"<Session {self.id} from {self.peer!r}>"

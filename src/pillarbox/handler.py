@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar, overload
+from typing import Any, Protocol, TypeAlias, TypeVar, overload, runtime_checkable
 
 from pillarbox.envelope import Body, Envelope, Message, Session
 from pillarbox.protocol.event import Mail, Rcpt
@@ -30,6 +30,7 @@ __all__ = [
     "AnswersAuth",
     "AnyHandler",
     "Disconnect",
+    "Follows",
     "Handler",
     "IncompleteBody",
     "Questions",
@@ -149,6 +150,24 @@ class AnswersAuth(Protocol):
 
     def auth(self, session: Session, credentials: Any, /) -> Any:
         """Give the identity that these credentials prove, or `None` for nobody."""
+        ...
+
+
+@runtime_checkable
+class Follows(Protocol):
+    """What is read from files and follows them: `Certificates`, `Logins`, or logins of your own."""
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether there is something to read again."""
+        ...
+
+    def refresh(self) -> None:
+        """Read again what has changed; the server calls this every second."""
+        ...
+
+    def reload(self) -> None:
+        """Read it again in any case; the programs call this at SIGHUP."""
         ...
 
 

@@ -12,12 +12,14 @@ import base64
 import binascii
 import hashlib
 import hmac
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from pillarbox.certificate import file_stamp
 from pillarbox.config import ConfigError
 from pillarbox.envelope import Session
 from pillarbox.protocol.sasl import (
@@ -33,6 +35,8 @@ from pillarbox.protocol.sasl import (
 )
 
 __all__ = ["ITERATIONS", "AnyLogin", "Logins", "make_secret", "parse_secret", "render_secret"]
+
+log = logging.getLogger("pillarbox")
 
 # RFC 7677 §4 wants 4,096 at least and more where it can be borne: some 10 ms of a core, which a
 # login costs once and a guess each time.
@@ -92,12 +96,19 @@ class Logins:
 
     Args:
         secrets: By the users' names.
+        file: More of them, as `user:hash` lines; `refresh()` follows what is changed there.
+
+    Raises:
+        ConfigError: The file cannot be used.
     """
 
-    def __init__(self, secrets: Mapping[str, ScramSecret]) -> None:
+    def __init__(self, secrets: Mapping[str, ScramSecret], *, file: Path | None = None) -> None:
         self.auth_mechanisms = _mechanisms()
         """What clients can log in by: SCRAM where scramp is installed, and PLAIN and LOGIN."""
-        self._secrets = dict(secrets)
+        self._given = dict(secrets)
+        self._file = file
+        self._stamp = None if file is None else file_stamp(file)
+        self._secrets = self._gathered()
         self._nobody = make_secret(os.urandom(16).hex())
 
     @classmethod
@@ -108,14 +119,37 @@ class Logins:
             ConfigError: One of them cannot be used; the message names it, and no password.
         """
         secrets: dict[str, ScramSecret] = {}
-        if file is not None:
-            secrets.update(_read_file(file))
         for pair in pairs:
             name, colon, password = pair.partition(":")
             if not colon or not password:
                 raise ConfigError("a login is USER:PASSWORD, and one has no colon or no password")
             secrets[_name(name, "the login")] = make_secret(password)
-        return cls(secrets)
+        return cls(secrets, file=file)
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether there is something to read again."""
+        return self._file is not None
+
+    def refresh(self) -> None:
+        """Read the file again if it has changed; keep what there is if that fails."""
+        if self._file is not None and file_stamp(self._file) != self._stamp:
+            self.reload()
+
+    def reload(self) -> None:
+        """Read the file again in any case; keep what there is if that fails."""
+        if self._file is None:
+            return
+        self._stamp = file_stamp(self._file)  # also when it fails: it is told once
+        try:
+            self._secrets = self._gathered()
+        except ConfigError as error:
+            log.error("the new logins are not used, the old ones still are: %s", error)
+            return
+        log.info("logins read again: %s", self._file)
+
+    def _gathered(self) -> dict[str, ScramSecret]:
+        return {**(_read_file(self._file) if self._file is not None else {}), **self._given}
 
     async def auth(self, _session: Session, credentials: Password | Token | External) -> str | None:
         """Give the user's name if the password is right."""

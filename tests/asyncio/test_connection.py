@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from types import SimpleNamespace
 
 import pytest
 
-from pillarbox import Body, Envelope, Message, Reject, Reply, Session
+from pillarbox import Body, Disconnect, Envelope, Message, Reject, Reply, Session
 from pillarbox.asyncio.connection import HIGH_WATER_OCTETS
 from pillarbox.asyncio.wire import LINGER_SECONDS
 from pillarbox.protocol.extension import Offer
@@ -107,6 +108,28 @@ async def test_a_handler_that_waits_anywhere(in_memory: InMemory, where: str) ->
 
 
 # Time.
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("where", ["connect", "mail", "rcpt", "message"])
+async def test_a_handler_that_disconnects(in_memory: InMemory, where: str, waits: bool) -> None:
+    disconnected: list[Session] = []
+
+    def leaves(*_: object) -> None:
+        raise Disconnect
+
+    async def leaves_later(*_: object) -> None:
+        await asyncio.sleep(0)
+        raise Disconnect
+
+    handler = SimpleNamespace(message=lambda *_: None, disconnect=disconnected.append)
+    setattr(handler, where, leaves_later if waits else leaves)
+    client = in_memory(handler).connect()
+    client.feed(BEGIN + b"DATA\r\nHi\r\n.\r\nNOOP\r\n")
+    await turns()
+    assert client.is_closing()
+    assert b"451" not in client.heard()
+    assert len(disconnected) == 1
 
 
 async def test_idle(in_memory: InMemory) -> None:
@@ -550,6 +573,26 @@ async def test_a_handler_that_cancels_itself(in_memory: InMemory) -> None:
     client.feed(b"EHLO c\r\nMAIL FROM:<a@b>\r\nNOOP\r\n")
     await turns()
     assert codes(client.heard()) == [220, 250, 451, 250]
+
+
+@pytest.mark.parametrize("where", ["connect", "mail", "rcpt", "message"])
+async def test_a_task_that_is_cancelled_leaves_no_client_waiting(
+    in_memory: InMemory, where: str
+) -> None:
+    handler = Waits(where)
+    memory = in_memory(handler)
+    client = memory.connect()
+    client.feed(BEGIN + b"DATA\r\nx\r\n.\r\n")
+    await turns()
+    assert handler.waiting == [where]
+    (connection,) = memory.server._connections
+    assert connection._task is not None
+    connection._task.cancel()
+    await turns()
+    assert client.heard().endswith(b"421 4.3.0 Local error; try again later\r\n")
+    assert client.is_lost
+    assert handler.messages == []
+    assert handler.disconnected == 1
 
 
 async def test_rejects(in_memory: InMemory) -> None:

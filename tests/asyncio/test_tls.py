@@ -17,6 +17,7 @@ import scramp
 from pillarbox import ConfigError, Message, Server, Session
 from pillarbox.asyncio.connection import Connection
 from pillarbox.asyncio.server import Listener
+from pillarbox.asyncio.tls import TlsLayer
 from pillarbox.certificate import CertificateFiles, Certificates
 from pillarbox.login import Logins, make_secret
 from pillarbox.protocol.sasl import (
@@ -288,6 +289,73 @@ async def test_one_connection_too_many_behind_a_proxy(tmp_path: Path) -> None:
     assert client.is_lost
     assert recorder.calls == ["connect"]
     await server.close()
+
+
+class Peer:
+    """The client's TLS in memory, and what the server sends it."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="mx.test")
+
+    def begin(self) -> bytes:
+        """Give the first flight."""
+        with pytest.raises(ssl.SSLWantReadError):
+            self.tls.do_handshake()
+        return self.outgoing.read()
+
+    def say(self, data: bytes) -> bytes:
+        """Give the octets that carry this."""
+        self.tls.write(data)
+        return self.outgoing.read()
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+async def test_the_end_of_the_handshake_and_the_greeting_leave_in_one(
+    tmp_path: Path, version: str
+) -> None:
+    server, _, client, _ = in_memory(tmp_path)
+    context = client_context()
+    context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
+    peer = Peer(context)
+    client.feed(peer.begin())
+    peer.incoming.write(client.heard())
+    with contextlib.suppress(ssl.SSLWantReadError):
+        peer.tls.do_handshake()
+    assert client.writes == 1
+    client.feed(peer.outgoing.read())
+    assert client.writes == 2
+    peer.incoming.write(client.heard())
+    peer.tls.do_handshake()
+    assert peer.tls.read() == b"220 mx.test ESMTP\r\n"
+    # A ticket is work for us, and opens recorded sessions to whoever gets hold of our memory.
+    if version == "TLSv1_3":
+        assert peer.tls.session is not None
+        assert not peer.tls.session.has_ticket
+    client.lose()
+    await turns()
+    await server.close()
+
+
+@pytest.mark.parametrize("size", [1, 17, 1000, 16_384, 16_385, 40_000])
+def test_records_however_they_are_cut(tmp_path: Path, size: int) -> None:
+    layer = TlsLayer(Certificates(files(tmp_path)).context)
+    peer = Peer(client_context())
+    layer.receive(peer.begin())
+    peer.incoming.write(layer.data_to_send())
+    peer.tls.do_handshake()
+    clear = b"".join(b"%d\r\n" % number for number in range(size))[:size] * 3
+    wire = peer.outgoing.read() + b"".join(
+        peer.say(clear[at : at + 30_000]) for at in range(0, len(clear), 30_000)
+    )
+    cut = 7 if size <= 1000 else 4099
+    heard = [layer.receive(wire[at : at + cut]) for at in range(0, len(wire), cut)]
+    assert b"".join(heard) == clear
+    assert not layer.is_closed
+    with contextlib.suppress(ssl.SSLWantReadError):
+        peer.tls.unwrap()
+    assert layer.receive(peer.outgoing.read()) == b""
+    assert layer.is_closed
 
 
 async def test_a_client_that_reads_late_within_a_handshake(tmp_path: Path) -> None:

@@ -149,11 +149,12 @@ def test_ends_when_nobody_reads(more: tuple[str, ...]) -> None:
     with unread(*more) as program:
         with Client(program.ready_port()) as client:
             assert client.deliver(b"Subject: x\r\n\r\n").startswith("451 4.3.0 ")
-        status, [line] = program.ended()
+        status, [why, line] = program.ended()
         assert status == 0
-        assert line.endswith(
+        assert why.endswith(
             "WARNING standard output is closed, so that nobody sees the mail: stopping"
         )
+        assert "message turned down: from='ann@example.org'" in line
 
 
 def test_goes_on_keeping_when_nobody_reads(tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ import re
 import pytest
 
 from pillarbox.cli.logs import configure_logs
+from pillarbox.envelope import Session
+from pillarbox.protocol.extension import Offer
+from pillarbox.protocol.server import ServerConnection
 
 EVIL = "a\r\nb\x1b[31m\x9b\x00\u2028\u202e\ud800é"
 
@@ -36,6 +39,33 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     record = json.loads(line)
     assert record.pop("time").endswith("Z")
     assert record == {"level": "warning", "logger": "pillarbox.relay", "message": f"from {EVIL}"}
+
+
+def _session() -> Session:
+    protocol = ServerConnection(Offer(hostname="mx.test"))
+    return Session(protocol, id="3f9a1c-17", peer=("2001:db8::1", 49152), local=("::1", 25))
+
+
+def test_session_in_text(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("text", "info")
+    _session().log.warning("100%%, from %s", EVIL)
+    assert _line(capsys).endswith(
+        r" WARNING 3f9a1c-17: 100%, from a\r\nb\x1b[31m\x9b\x00\u2028\u202e\ud800é"
+    )
+
+
+def test_session_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("json", "info")
+    _session().log.warning("100% sure")
+    record = json.loads(_line(capsys))
+    assert record.pop("time").endswith("Z")
+    assert record == {
+        "level": "warning",
+        "logger": "pillarbox",
+        "message": "100% sure",
+        "session": "3f9a1c-17",
+        "peer": "[2001:db8::1]:49152",
+    }
 
 
 def test_level(capsys: pytest.CaptureFixture[str]) -> None:

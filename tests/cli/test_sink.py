@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -109,6 +110,8 @@ def test_envelope(dumping: Dumping) -> None:
     eml = max(dumping.folder.glob("*.eml"))
     note = json.loads(eml.with_suffix(".json").read_bytes())
     time = note.pop("time")
+    session = note.pop("session")
+    assert re.fullmatch(r"[0-9a-f]{6}-[1-9][0-9]*", session)
     assert note == {
         "id": eml.stem,
         "mail_from": "änn@example.org",
@@ -169,6 +172,7 @@ def test_disk_that_takes_no_more(tmp_path: Path) -> None:
         with Client(program.ready_port()) as client:
             assert client.deliver(b"large\r\n" * 100_000).startswith("451 4.3.0 ")
             assert "could not be kept in" in program.line()
+            assert "message turned down: from='ann@example.org'" in program.line()
             assert client.deliver(b"small\r\n").startswith("250 ")
         assert program.stop() == (0, [])
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".eml", ".json"]
@@ -181,6 +185,7 @@ def test_folder_that_goes_away(tmp_path: Path) -> None:
             folder.rmdir()
             assert client.deliver(b"x\r\n").startswith("451 4.3.0 ")
             assert "; make the folder again (the client was told to try again)" in program.line()
+            assert "message turned down: from='ann@example.org'" in program.line()
             folder.mkdir()
             assert client.deliver(b"x\r\n").startswith("250 ")
         assert program.stop() == (0, [])

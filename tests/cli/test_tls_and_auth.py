@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import smtplib
 import socket
 import ssl
@@ -12,10 +13,17 @@ from pathlib import Path
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from tests.cli.program import Program, error_in_process, run_in_process
 
 LOCAL = ("--listen", "127.0.0.1:0")
+HAS_IPV6 = socket.has_ipv6 and os.path.exists("/proc/net/if_inet6")
 MESSAGE = b"Subject: Lunch\r\n\r\nAt noon?\r\n"
 
 
@@ -111,6 +119,74 @@ def test_catch_takes_any_login() -> None:
         client.sendmail("a@b", ["c@d"], MESSAGE)
 
 
+# Passwords in the clear
+
+ANY = ("--listen", "0.0.0.0:0")
+LOGIN = ("--auth", "ann:secret")
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0"])
+@pytest.mark.parametrize("more", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_passwords_do_not_cross_a_network_in_the_clear(listen: str, more: tuple[str, ...]) -> None:
+    if listen == "[::]:0" and not HAS_IPV6:
+        pytest.skip("needs IPv6")
+    error = error_in_process("sink", *LOCAL, "--listen", listen, *LOGIN, *more)
+    assert error.startswith(f"--auth on {listen[:-1]}")
+    assert "write --tls-cert FILE --tls-key FILE, or --tls auto, or --allow-plaintext-auth" in error
+
+
+def test_a_catcher_with_logins_is_no_exception() -> None:
+    assert "--allow-plaintext-auth" in error_in_process("catch", *ANY, *LOGIN)
+
+
+def test_tls_auto_is_no_remedy_for_every_command(tmp_path: Path) -> None:
+    logins = tmp_path / "logins"
+    logins.write_text(run_in_process("passwd", "ann", stdin="secret\n"))
+    error = error_in_process("serve", "app:handler", *ANY, "--auth-file", str(logins))
+    assert "write --tls-cert FILE --tls-key FILE, or --allow-plaintext-auth" in error
+
+
+def test_unless_that_is_wanted() -> None:
+    with (
+        Program("sink", *ANY, *LOGIN, "--allow-plaintext-auth") as program,
+        smtplib.SMTP("127.0.0.1", program.ready_port()) as client,
+    ):
+        client.login("ann", "secret")
+
+
+def test_within_the_machine_passwords_go_in_the_clear(tmp_path: Path) -> None:
+    listen = [*LOCAL, "--listen", f"unix:{tmp_path}/smtp.sock"]
+    if HAS_IPV6:
+        listen += ["--listen", "[::1]:0"]
+    with Program("sink", *listen, *LOGIN) as program:
+        with smtplib.SMTP("127.0.0.1", program.ready_port()) as client:
+            client.login("ann", "secret")
+        assert program.stop()[0] == 0
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_certificate_is_to_be_used(files: Files, allowed: bool) -> None:
+    options = (*ANY, *LOGIN, *files.options, *(["--allow-plaintext-auth"] if allowed else []))
+    with (
+        Program("sink", *options) as program,
+        smtplib.SMTP("127.0.0.1", program.ready_port()) as client,
+    ):
+        client.ehlo()
+        assert client.has_extn("auth") is allowed
+        code, _ = client.docmd("AUTH PLAIN AGFubgBzZWNyZXQ=")
+        assert code == (235 if allowed else 538)
+
+
+@pytest.mark.parametrize("secured", [False, True])
+def test_catch_takes_any_login_on_any_address(files: Files, secured: bool) -> None:
+    options = (*ANY, "--quiet", *(files.options if secured else ()))
+    with (
+        Program("catch", *options) as program,
+        smtplib.SMTP("127.0.0.1", program.ready_port()) as client,
+    ):
+        client.login("whoever", "whatever")
+
+
 def test_lmtp(tmp_path: Path) -> None:
     with Program("sink", *LOCAL, "--protocol", "lmtp", "--dump", str(tmp_path)) as program:
         line = program.line()
@@ -158,6 +234,19 @@ def test_a_certificate_that_is_none(tmp_path: Path) -> None:
     path.write_text("no certificate")
     error = error_in_process("sink", *LOCAL, "--tls-cert", str(path))
     assert "give the certificate and the private key that belongs to it" in error
+
+
+def test_a_key_that_is_encrypted(files: Files, tmp_path: Path) -> None:
+    """OpenSSL would ask for the password at the terminal, which a daemon does not have."""
+    key = load_pem_private_key(Path(files.key).read_bytes(), None)
+    path = tmp_path / "key.pem"
+    path.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    )
+    error = error_in_process(
+        "sink", *LOCAL, "--tls-cert", files.certificate, "--tls-key", str(path)
+    )
+    assert "both as PEM and not encrypted" in error
 
 
 def test_a_file_of_logins_that_is_none(tmp_path: Path) -> None:

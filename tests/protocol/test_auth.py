@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pillarbox.protocol.auth import BAD_RESPONSE, CANCELLED, NOT_BASE64, AuthExchange
+from pillarbox.protocol.note import LoginDecided
 from pillarbox.protocol.reply import Reply
 from pillarbox.protocol.sasl import (
     Challenge,
+    Credentials,
+    External,
     Failure,
     Outcome,
     Password,
@@ -112,6 +115,16 @@ def test_what_the_mechanism_does_not_allow() -> None:
             raise SaslError("Not so")
 
     assert AuthExchange("X", Refuses()).start(None) == BAD_RESPONSE.saying("Not so")
+
+
+@pytest.mark.parametrize(
+    ("credentials", "username"),
+    [(Password("ann", "secret", "ben"), "ann"), (External("carl"), "carl"), (External(), "")],
+)
+def test_what_is_decided(credentials: Credentials, username: str) -> None:
+    auth, _ = exchange()
+    auth.claims(credentials)
+    assert auth.decided("ann", NOT_BASE64) == LoginDecided("ECHO", username, "ann", NOT_BASE64)
 
 
 @given(st.binary())

@@ -27,12 +27,14 @@ class BodyStream(Body):
         first: The part that is here already.
     """
 
-    __slots__ = ("_connection", "_failure", "is_finished")
+    __slots__ = ("_connection", "_failure", "is_finished", "octets")
 
     def __init__(self, connection: Connection, first: bytes) -> None:
         super().__init__(first)
         self._connection = connection
         self._failure: IncompleteBody | None = None
+        self.octets = len(first)
+        """How much has been asked for and has come."""
         self.is_finished = False
         """Whether the last part was given, so that an answer is owed for the whole."""
 
@@ -66,6 +68,7 @@ class BodyStream(Body):
             event = self._connection.protocol.next_event()
             if isinstance(event, BodyPart):
                 self.is_finished = event.is_last
+                self.octets += len(event.data)
                 if event.data:
                     return event.data
             elif isinstance(event, BodyAborted):

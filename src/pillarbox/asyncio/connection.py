@@ -8,7 +8,6 @@ a handler's method has to wait; one task then does the rest of that batch.
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import TYPE_CHECKING, cast
@@ -29,6 +28,7 @@ from pillarbox.protocol.event import (
     Mail,
     Rcpt,
 )
+from pillarbox.protocol.note import MessageAnswered
 from pillarbox.protocol.reply import Reply
 from pillarbox.protocol.sasl import ScramUser
 from pillarbox.protocol.server import MESSAGE_ACCEPTED, RECIPIENT_OK, SENDER_OK
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection"]
 
-log = logging.getLogger("pillarbox")
-
 FAILED = Reply(451, "4.3.0", "Local error; try again later")
 AUTH_FAILED_HERE = Reply(454, "4.7.0", "Temporary authentication failure")
+CANCELLED = Reply(421, "4.3.0", "Local error; try again later")
 SHUTTING_DOWN = Reply(421, "4.3.2", "Shutting down")
 NO_MEMORY = Reply(452, "4.3.1", "Too much mail at once; try again later")
 NO_MESSAGE_METHOD = Reply(554, "5.3.2", "No mail is taken here")
+ORDINARY = (MESSAGE_ACCEPTED,)
 
 # While a handler thinks, this much is read ahead of it; then TCP makes the client wait.
 HIGH_WATER_OCTETS = 131_072
@@ -54,12 +54,13 @@ HIGH_WATER_OCTETS = 131_072
 class Connection(Wire):
     """The driver of one connection. The server makes it; nobody else does."""
 
-    __slots__ = ("_asked", "_session", "_stream", "_task", "_waiter")
+    __slots__ = ("_asked", "_asked_at", "_session", "_stream", "_task", "_waiter")
 
     def __init__(self, server: Server, listener: Listener) -> None:
         super().__init__(server, listener)
         self._session: Session | None = None
         self._asked: Event = Connect()
+        self._asked_at = 0.0
         self._task: asyncio.Task[None] | None = None
         self._stream: BodyStream | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -178,6 +179,9 @@ class Connection(Wire):
             while waiting is not None:
                 await self._outcome(waiting)
                 waiting = None if self._is_lost else self._pump()
+        except asyncio.CancelledError:
+            self.close(CANCELLED)  # nobody will answer what the client waits for
+            raise
         finally:
             self._task = None
             self.flush()
@@ -250,6 +254,7 @@ class Connection(Wire):
         asks = self._server.questions
         if asks.message is None:
             return NO_MESSAGE_METHOD
+        self._asked_at = self._server.clock()
         envelope = Envelope(cast("Mail", self.protocol.mail), self.protocol.rcpts)
         if part.is_last:
             return asks.message(self.session, envelope, Body(part.data))
@@ -292,42 +297,97 @@ class Connection(Wire):
 
     def _settle(self, answer: object) -> None:
         """Tell the protocol what the handler answered."""
+        stream = self._stream
         if self._is_settled():
             return
         asked = self._asked
         if asked.tag == Auth.tag:
             self.protocol.answer_auth(answer)
         elif answer is None:
-            self.protocol.reply(self._ordinary_reply(asked))
+            if asked.tag == BodyPart.tag:
+                self._answer_message(stream, asked, ORDINARY)
+            else:
+                self.protocol.reply(self._ordinary_reply(asked))
         elif _is_reply(answer):
-            self.protocol.reply(cast("Reply", answer))
+            self._answer(stream, cast("Reply", answer))
         elif asked.tag == BodyPart.tag and _are_replies(answer, len(self.protocol.rcpts)):
-            self.protocol.reply(*cast("Sequence[Reply]", answer))
+            self._answer_message(stream, asked, cast("Sequence[Reply]", answer))
         else:
-            log.error(
-                "%s: the handler answered %s with %r;"
+            self._server.journal.counters.handler_errors += 1
+            self.session.log.error(
+                "the handler answered %s with %s;"
                 " return a 2xx, 4xx or 5xx Reply, or None for the ordinary one",
-                self.session.id,
                 type(asked).__name__,
-                answer,
+                repr(answer),
             )
-            self.protocol.reply(FAILED)
+            self._answer(stream, FAILED, is_told=True)
 
     def _fail(self, error: BaseException) -> None:
         """Refuse as the handler wants it; or log its failure, of which the client hears nothing."""
+        stream = self._stream
         if self._is_settled():
             return
+        if isinstance(error, Disconnect):
+            self.protocol.close(FAILED)
+            self.protocol.data_to_send()  # nobody hears it
+            self._transport.abort()
+            return
+        is_told = not isinstance(error, Reject)
         if isinstance(error, Reject):
             reply = error.reply
         else:
             reply = AUTH_FAILED_HERE if self._asked.tag == Auth.tag else FAILED
-            log.error(
-                "%s: the handler failed on %s; the client was told to try again",
-                self.session.id,
+            self._server.journal.counters.handler_errors += 1
+            self.session.log.error(
+                "the handler failed on %s; the client was told to try again",
                 type(self._asked).__name__,
                 exc_info=error,
             )
+        self._answer(stream, reply, is_told=is_told)
+
+    def _answer(self, stream: BodyStream | None, reply: Reply, *, is_told: bool = False) -> None:
+        """Answer with one reply, of which the log may have been told already."""
+        asked = self._asked
+        if asked.tag == BodyPart.tag:
+            self._answer_message(stream, asked, (reply,), is_told=is_told)
+            return
+        if asked.tag == Rcpt.tag:
+            self._server.journal.count_recipient(reply)
         self.protocol.reply(reply)
+
+    def _answer_message(
+        self,
+        stream: BodyStream | None,
+        part: BodyPart,
+        replies: Sequence[Reply],
+        *,
+        is_told: bool = False,
+    ) -> None:
+        """Answer a message, and count it."""
+        # An early answer may not be the last word: the protocol will note what was.
+        if stream is None or stream.is_finished:
+            journal = self._server.journal
+            octets = len(part.data) if stream is None else stream.octets
+            rcpt_count = len(self.protocol.rcpts)
+            if replies is ORDINARY and not journal.tells_everything:
+                counters = journal.counters
+                counters.messages_accepted += 1
+                counters.recipients_accepted += rcpt_count
+                counters.message_octets += octets
+            else:
+                mail = self.protocol.mail
+                journal.take_message(
+                    self,
+                    MessageAnswered(
+                        mail.path.mailbox if mail is not None else "",
+                        rcpt_count,
+                        octets,
+                        tuple(replies),
+                    ),
+                    seconds=self._server.clock() - self._asked_at,
+                    is_told=is_told,
+                )
+        self.protocol.reply(*replies)
 
     def _is_settled(self) -> bool:
         """Tell whether no answer is wanted any more."""
@@ -357,10 +417,11 @@ class Connection(Wire):
         try:
             waiting = disconnect(self.session)
         except Exception:
-            log.exception("%s: the handler failed on disconnect", self.session.id)
+            self._server.journal.counters.handler_errors += 1
+            self.session.log.exception("the handler failed on disconnect")
         else:
             if waiting is not None:
-                self._server.spawn(self.session.id, waiting)
+                self._server.spawn(self.session, waiting)
 
 
 def _is_reply(answer: object) -> bool:

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import ipaddress
 import itertools
-import logging
 import os
 import socket
 import ssl
@@ -24,16 +23,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from pillarbox.asyncio.connection import Connection
+from pillarbox.asyncio.journal import Journal
 from pillarbox.asyncio.tls import TlsLayer
 from pillarbox.certificate import Certificates
 from pillarbox.config import Config, ConfigError
-from pillarbox.handler import AnswersAuth, AnyHandler, mechanisms, questions
+from pillarbox.counters import Counters
+from pillarbox.envelope import Session
+from pillarbox.handler import AnswersAuth, AnyHandler, Follows, mechanisms, questions
 from pillarbox.listen import open_sockets, open_unix_socket, socket_address
+from pillarbox.log import peer_text
 from pillarbox.protocol.reply import Reply
 
 __all__ = ["Server", "serve"]
-
-log = logging.getLogger("pillarbox")
 
 TICK_SECONDS = 1.0
 # A burst of clients waits in the kernel while one batch is handled.
@@ -86,7 +87,8 @@ class Server:
         handler: What to do with mail.
         config: Limits, names and times.
         certificates: For STARTTLS and implicit TLS.
-        logins: Who may log in, in place of what the handler says of it.
+        logins: Who may log in, in place of what the handler says of it. Without certificates,
+            passwords are taken in the clear: see `Config.allows_plaintext_auth`.
         clock: Tells the time in seconds, monotonically.
 
     Raises:
@@ -112,9 +114,11 @@ class Server:
         self.now = clock() + TICK_SECONDS
         """The time of the next tick: free, and as it is never too early, no client is cut short."""
         self.is_draining = False
+        self.journal = Journal()
+        self.clock = clock
         self._certificates = certificates
+        self._followed = [one for one in (certificates, logins) if isinstance(one, Follows)]
         self._memory_octets = 0
-        self._clock = clock
         self._servers: list[asyncio.Server] = []
         self._addresses: list[tuple[str, int] | str] = []
         self._paths: list[str] = []
@@ -146,6 +150,13 @@ class Server:
             if not isinstance(address, str):
                 return address[1]
         raise RuntimeError("no TCP port; call `await server.listen(host, port)` first")
+
+    @property
+    def counters(self) -> Counters:
+        """The server's figures as they are now: a copy, which does not go on counting."""
+        return self.journal.copy(
+            connections_open=len(self._connections), memory_octets=self._memory_octets
+        )
 
     async def listen(self, host: str, port: int, *, is_tls: bool = False) -> None:
         """Listen on every address that `host` stands for.
@@ -227,7 +238,7 @@ class Server:
         for task in tuple(self._orphans):
             task.cancel()
         for connection in tuple(self._connections):
-            log.warning("%s: aborted, its transaction took too long", connection.session.id)
+            connection.session.log.warning("aborted, its transaction took too long")
             connection.abort()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ABORT_SECONDS):
@@ -252,14 +263,30 @@ class Server:
         self._nameless.discard(connection)
         peer = connection.peer
         host = peer[0] if isinstance(peer, tuple) else ""
+        counters = self.journal.counters
+        counters.connections += 1
         if len(self._connections) >= self.config.max_connections:
-            return TOO_MANY_CONNECTIONS
+            counters.refused_full += 1
+            return self._refuse(connection, TOO_MANY_CONNECTIONS)
         if host and self._per_host[host] >= self.config.max_connections_per_ip:
-            return TOO_MANY_FROM_YOU
+            counters.refused_per_ip += 1
+            return self._refuse(connection, TOO_MANY_FROM_YOU)
         connection.host = host
         self._per_host[host] += 1
         self._connections.add(connection)
+        if self.journal.tells_everything:
+            connection.session.log.debug("connection from %s", peer_text(peer))
         return None
+
+    def _refuse(self, connection: Connection, reply: Reply) -> Reply:
+        self.journal.tell(
+            connection,
+            "connections refused",
+            "connection from %s refused: %s",
+            peer_text(connection.peer),
+            reply,
+        )
+        return reply
 
     def forget(self, connection: Connection) -> None:
         """Take a connection that is over out of the count."""
@@ -271,6 +298,8 @@ class Server:
         self._per_host[host] -= 1
         if not self._per_host[host]:
             del self._per_host[host]
+        if self.journal.tells_everything:
+            connection.session.log.debug("connection is over")
         if not self._connections:
             self._emptied.set()
 
@@ -317,14 +346,15 @@ class Server:
         self._orphans.add(task)
         task.add_done_callback(self._orphans.discard)
 
-    def spawn(self, name: str, waiting: Awaitable[None]) -> None:
+    def spawn(self, session: Session, waiting: Awaitable[None]) -> None:
         """Finish something that a handler began, and log its failure."""
 
         async def finish() -> None:
             try:
                 await waiting
             except Exception:
-                log.exception("%s: the handler failed on disconnect", name)
+                self.journal.counters.handler_errors += 1
+                session.log.exception("the handler failed on disconnect")
 
         task = self.loop.create_task(finish())
         self._tasks.add(task)
@@ -334,16 +364,17 @@ class Server:
 
     def check_deadlines(self) -> None:
         """Look at the clock, and close the connections that were silent for too long."""
-        now = self._clock()
+        self.journal.tick()
+        now = self.clock()
         self.now = now + TICK_SECONDS
-        if self._certificates is not None:
-            self._certificates.refresh()
+        for followed in self._followed:
+            followed.refresh()
         for connection in (*self._connections, *self._nameless):
             connection.check(now)
 
     def _tick(self) -> None:
-        self.check_deadlines()
         self._ticking = self.loop.call_later(TICK_SECONDS, self._tick)
+        self.check_deadlines()
 
 
 def _keep_heap() -> None:

@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from pillarbox.asyncio.server import Server
+from pillarbox.certificate import Certificates
 from pillarbox.config import Config
-from pillarbox.handler import AnyHandler
+from pillarbox.handler import AnswersAuth, AnyHandler
 
 __all__ = ["ThreadServer"]
 
@@ -28,6 +29,9 @@ class ThreadServer:
         host: An address or name to listen on.
         port: A port; 0 picks a free one, which `port` tells.
         config: Limits, names and times.
+        certificates: See `Server`.
+        logins: See `Server`.
+        is_tls: TLS begins at once, without STARTTLS (RFC 8314).
     """
 
     def __init__(
@@ -37,7 +41,13 @@ class ThreadServer:
         port: int = 0,
         *,
         config: Config | None = None,
+        certificates: Certificates | None = None,
+        logins: AnswersAuth | None = None,
+        is_tls: bool = False,
     ) -> None:
+        self._certificates = certificates
+        self._logins = logins
+        self._is_tls = is_tls
         self._handler = handler
         self._host = host
         self._port = port
@@ -103,8 +113,13 @@ class ThreadServer:
         return self._server
 
     async def _listen(self) -> Server:
-        server = Server(self._handler, config=self._config)
-        await server.listen(self._host, self._port)
+        server = Server(
+            self._handler,
+            config=self._config,
+            certificates=self._certificates,
+            logins=self._logins,
+        )
+        await server.listen(self._host, self._port, is_tls=self._is_tls)
         return server
 
     def _call(self, work: Coroutine[Any, Any, _T]) -> _T:

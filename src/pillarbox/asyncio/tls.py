@@ -14,8 +14,8 @@ from pillarbox.envelope import Tls
 
 __all__ = ["TlsLayer"]
 
-# One read of a large message; a record has 16 KiB at most.
-_READ_OCTETS = 262_144
+# No read gives more: it is the most that one record carries (RFC 8446 §5.1).
+_READ_OCTETS = 16_384
 
 
 class TlsLayer:
@@ -53,14 +53,18 @@ class TlsLayer:
                 return b""
             self.is_established = True
         parts: list[bytes] = []
-        try:
-            while part := self._object.read(_READ_OCTETS):
-                parts.append(part)
-            self.is_closed = True
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLZeroReturnError:
-            self.is_closed = True
+        # To read where nothing is left raises an exception, which costs as much as a record.
+        while self._incoming.pending or self._object.pending():
+            try:
+                part = self._object.read(_READ_OCTETS)
+            except ssl.SSLWantReadError:  # of a record, there is a part
+                break
+            except ssl.SSLZeroReturnError:
+                part = b""
+            if not part:
+                self.is_closed = True
+                break
+            parts.append(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def encrypt(self, data: bytes) -> bytes:

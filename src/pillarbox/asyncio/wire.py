@@ -12,8 +12,10 @@ import ssl
 from typing import TYPE_CHECKING, cast
 
 from pillarbox.asyncio.tls import TlsLayer
+from pillarbox.log import peer_text
 from pillarbox.protocol.body import IncomingBody
 from pillarbox.protocol.framing import ChunkReader
+from pillarbox.protocol.note import LoginDecided
 from pillarbox.protocol.proxy import ProxyError, ProxyHeader, parse_proxy_header
 from pillarbox.protocol.reply import Reply
 from pillarbox.protocol.sasl import TlsFacts
@@ -23,10 +25,9 @@ from pillarbox.protocol.state import State
 if TYPE_CHECKING:
     from pillarbox.asyncio.connection import Connection
     from pillarbox.asyncio.server import Listener, Server
+    from pillarbox.envelope import Session
 
 __all__ = ["Wire"]
-
-log = logging.getLogger("pillarbox")
 
 IDLE = Reply(421, "4.4.2", "Idle too long")
 TOO_SLOW = Reply(421, "4.4.2", "Too slow")
@@ -51,7 +52,6 @@ class Wire(asyncio.Protocol):
         "_awaited",
         "_began_at",
         "_chokes",
-        "_failures_seen",
         "_is_layered",
         "_is_lost",
         "_is_paused",
@@ -89,13 +89,17 @@ class Wire(asyncio.Protocol):
         self._is_lost = False
         self._is_paused = False
         self._chokes = 0
-        self._failures_seen = 0
         self._active_at = self._began_at = server.now
         self._rated: IncomingBody | ChunkReader | None = None
         self._rated_since = self._line_since = 0.0
         self._line_octets = 0
 
     # What the connection built on this does
+
+    @property
+    def session(self) -> Session:
+        """What logs and the handler know this connection by."""
+        raise NotImplementedError
 
     def _go_on(self) -> None:
         """Handle what there is; greet, when there was nothing yet."""
@@ -159,7 +163,13 @@ class Wire(asyncio.Protocol):
         try:
             found = parse_proxy_header(data)
         except ProxyError as error:
-            log.warning("connection from %s closed: %s", self.peer, error)
+            journal = self._server.journal
+            journal.counters.connections += 1
+            journal.counters.refused_proxy += 1
+            text = "connection from %s closed: %s"
+            journal.tell(
+                self, "PROXY errors", text, peer_text(self.peer), error, level=logging.WARNING
+            )
             self._transport.abort()
             return b""
         if found is None:
@@ -184,14 +194,17 @@ class Wire(asyncio.Protocol):
         try:
             clear = tls.receive(data)
         except ssl.SSLError as error:
-            log.info("TLS with %s failed: %s", self.peer, error.reason or error)
+            journal = self._server.journal
+            journal.counters.handshakes_failed += not was_established
+            why = error.reason or error
+            journal.tell(self, "TLS failures", "TLS with %s failed: %s", peer_text(self.peer), why)
             self._transport.write(tls.data_to_send())
             self._transport.close()
             return b""
-        if answer := tls.data_to_send():
-            self._transport.write(answer)
         if tls.is_established and not was_established:
-            self._tls_established(tls)
+            self._tls_established(tls)  # the greeting and the end of the handshake leave in one
+        if (answer := tls.data_to_send()) and not self._transport.is_closing():
+            self._transport.write(answer)
         if tls.is_closed:
             self.protocol.receive_data(clear)
             self.eof_received()
@@ -203,6 +216,7 @@ class Wire(asyncio.Protocol):
         return self._awaited is not None or (self._tls is not None and not self._tls.is_established)
 
     def _tls_established(self, tls: TlsLayer) -> None:
+        self._server.journal.counters.handshakes_succeeded += 1
         facts = TlsFacts(self._server.channel_bindings(tls))
         if self.protocol.state is State.TLS:
             self.protocol.tls_started(facts)
@@ -215,13 +229,22 @@ class Wire(asyncio.Protocol):
     def flush(self) -> None:
         """Write what the protocol has to say."""
         data = self.protocol.data_to_send()
+        is_held = bool(self.protocol.notes) and self._take_notes()
         if not data or self._is_lost:
             return
-        if self.protocol.auth_failures != self._failures_seen:
-            self._failures_seen = self.protocol.auth_failures
+        if is_held:
             self._hold(data)
         else:
             self._write(data)
+
+    def _take_notes(self) -> bool:
+        """Count and log what the protocol decided; tell whether a login failed."""
+        has_failed = False
+        for note in self.protocol.take_notes():
+            self._server.journal.take(self, note)
+            if isinstance(note, LoginDecided) and note.identity is None:
+                has_failed |= not note.reply.is_transient  # or else it is we who failed
+        return has_failed
 
     def _write(self, data: bytes) -> None:
         if self._is_lost or self._transport.is_closing():
@@ -290,14 +313,16 @@ class Wire(asyncio.Protocol):
             if now - self._began_at > min(
                 config.handshake_timeout_seconds, config.idle_timeout_seconds
             ):
-                log.info("connection from %s closed: no handshake in time", self.peer)
+                self._server.journal.counters.timeouts_handshake += 1
+                self._tell_time_out("no handshake in time")
                 self._transport.abort()
         elif not self._is_waiting_for_peer():
             self._active_at = now
             self._rated_since = now
             self._line_since = 0.0
         elif silent_seconds > self.protocol.timeout_seconds:
-            self.close(IDLE)
+            self._server.journal.counters.timeouts_idle += 1
+            self._time_out(IDLE)
         else:
             incoming = self.protocol.incoming
             if incoming is not self._rated:  # another message than at the last tick, or none
@@ -314,7 +339,8 @@ class Wire(asyncio.Protocol):
         late_seconds = now - self._rated_since - RATE_GRACE_SECONDS
         least = self._server.config.min_message_rate
         if late_seconds > 0 and incoming.octets < late_seconds * least:
-            self.close(TOO_SLOW)
+            self._server.journal.counters.timeouts_slow += 1
+            self._time_out(TOO_SLOW)
 
     def _check_line(self, now: float) -> None:
         """A command has the idle time-out as a whole, not for each of its octets."""
@@ -325,10 +351,20 @@ class Wire(asyncio.Protocol):
             self._line_since = now  # it cannot have shrunk but by a command that was whole
         self._line_octets = octets
         if self._line_since and now - self._line_since > self.protocol.timeout_seconds:
-            self.close(TOO_SLOW)
+            self._server.journal.counters.timeouts_slow += 1
+            self._time_out(TOO_SLOW)
             return
         if now - self._began_at > self._server.config.max_session_seconds:
-            self.close(TOO_LONG)
+            self._server.journal.counters.timeouts_session += 1
+            self._time_out(TOO_LONG)
+
+    def _time_out(self, reply: Reply) -> None:
+        self._tell_time_out(reply)
+        self.close(reply)
+
+    def _tell_time_out(self, why: object) -> None:
+        text = "connection from %s closed: %s"
+        self._server.journal.tell(self, "time-outs", text, peer_text(self.peer), why)
 
     def close(self, reply: Reply) -> None:
         """Send a last reply, and close."""

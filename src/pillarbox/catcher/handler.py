@@ -80,9 +80,8 @@ class Catcher:
     def _note(self, session: Session, error: OSError) -> None:
         """Tell the operator that messages cannot be printed."""
         if error.errno != errno.EPIPE:
-            log.error(
-                "%s: a message could not be printed: %s; see where standard output goes",
-                session.id,
+            session.log.error(
+                "a message could not be printed: %s; see where standard output goes",
                 error.strerror or error,
             )
         elif self._keep is not None:

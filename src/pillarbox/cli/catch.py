@@ -63,7 +63,9 @@ def catch(listening: Listening, full: bool, as_json: bool, quiet: bool, dump: st
     if listening.logins is None:
         from pillarbox.login import AnyLogin
 
-        listening = replace(listening, logins=AnyLogin())
+        # A program under test logs in as it does elsewhere, with no password that matters.
+        config = replace(listening.config, allows_plaintext_auth=True)
+        listening = replace(listening, config=config, logins=AnyLogin())
     is_watched = sys.stderr is not None and sys.stderr.isatty()
     run(make_catcher, listening, on_ready=_hint if is_watched else None)
 

@@ -12,26 +12,18 @@ import re
 import click
 from click.core import ParameterSource
 
-__all__ = ["Failure", "error_line", "visible"]
+from pillarbox.log import visible
+
+__all__ = ["Failure", "error_line"]
 
 CONFIG_FILE = "pillarbox.config_file"
 """Where in `Context.meta` the name of the configuration file stands."""
-
-_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Failure(click.ClickException):
     """The command cannot do what it was asked to. The text names the remedy, on one line."""
 
     exit_code = 2
-
-
-def visible(text: str) -> str:
-    r"""Show control characters as `\x1b`: a terminal or a log obeys them otherwise.
-
-    Those that turn the direction of writing are among them.
-    """
-    return _INVISIBLE.sub(lambda char: ascii(char[0])[1:-1], text)
 
 
 def error_line(error: click.ClickException) -> str:

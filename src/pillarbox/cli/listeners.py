@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ __all__ = [
     "cannot_listen",
     "close_listeners",
     "each_once",
+    "is_local",
     "open_listeners",
     "remove_path",
     "text_of",
@@ -96,6 +98,16 @@ def address_of(sock: socket.socket) -> ListenAddress:
             return ListenAddress(host=host, port=port)
         case path:
             return ListenAddress(path=str(path))
+
+
+def is_local(sock: socket.socket) -> bool:
+    """Tell whether only this machine's programs can connect."""
+    address = address_of(sock)
+    if address.path is not None:
+        return True
+    host = ipaddress.ip_address(address.host.partition("%")[0])
+    mapped = host.ipv4_mapped if isinstance(host, ipaddress.IPv6Address) else None
+    return (mapped or host).is_loopback
 
 
 def cannot_listen(address: ListenAddress, error: Exception, *, option: str = "--listen") -> Failure:

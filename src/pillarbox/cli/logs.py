@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 
-from pillarbox.cli.errors import visible
+from pillarbox.log import visible
 
 __all__ = ["configure_logs"]
 
@@ -55,6 +55,11 @@ class _JSONLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        # What Session.log adds; there, the text begins with the id as well.
+        if session := getattr(record, "session", None):
+            fields["session"] = session
+            fields["peer"] = getattr(record, "peer", "")
+            fields["message"] = fields["message"].removeprefix(f"{session}: ")
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         return json.dumps(fields)

@@ -36,11 +36,14 @@ from pillarbox.config import Config, ConfigError
 from pillarbox.listen import ListenAddress
 
 if TYPE_CHECKING:
-    from pillarbox.certificate import CertificateFiles, Certificates
+    from pillarbox.certificate import Certificates
     from pillarbox.handler import AnswersAuth
     from pillarbox.login import Logins
 
-__all__ = ["Listening", "listening_options"]
+__all__ = ["Listening", "certificate_remedy", "listening_options"]
+
+# Programs whose mail goes no further: a certificate that nobody can check is for tests.
+SELF_SIGNING = ("catch", "sink")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,20 +53,12 @@ class Listening:
     addresses: tuple[ListenAddress, ...]
     tls_addresses: tuple[ListenAddress, ...]
     config: Config
-    certificate: CertificateFiles | None
+    certificates: Certificates | None
     logins: AnswersAuth | None
     workers: int
     loop: str
     log_format: str
     log_level: str
-
-    def certificates(self) -> Certificates | None:
-        """Load the certificate, once in each process that serves."""
-        if self.certificate is None:
-            return None
-        from pillarbox.certificate import Certificates
-
-        return Certificates(self.certificate)
 
 
 def _address(text: str) -> ListenAddress:
@@ -133,12 +128,16 @@ _GROUPS = (
                      help="Offer STARTTLS with this certificate (PEM); a new one is taken up."),
         cloup.option("--tls-key", metavar="FILE", type=Path,
                      help="Its private key (PEM), unless it is in the same file."),
+        cloup.option("--tls", type=click.Choice(["auto"]),
+                     help="auto: a self-signed certificate made for this run (catch, sink)."),
         cloup.option("--require-tls", is_flag=True, help="Refuse MAIL without TLS."),
         cloup.option("--auth", metavar="USER:PASSWORD", multiple=True,
                      help="Accept this login; again for more."),
         cloup.option("--auth-file", metavar="FILE", type=Path,
                      help="Logins, as lines that `pillarbox passwd` makes."),
         cloup.option("--require-auth", is_flag=True, help="Refuse MAIL without AUTH."),
+        cloup.option("--allow-plaintext-auth", is_flag=True,
+                     help="Take passwords without TLS, where they can be overheard."),
     ),
     cloup.option_group(
         "Limits",
@@ -188,7 +187,6 @@ def _take_listening(options: dict[str, Any]) -> Listening:
     hostname = options.pop("hostname")
     named = {} if hostname is None else {"hostname": hostname}
     try:
-        certificate = _take_certificate(options)
         logins = _take_logins(options)
         config = Config(
             **named,
@@ -200,15 +198,17 @@ def _take_listening(options: dict[str, Any]) -> Listening:
             is_lmtp=options.pop("protocol") == "lmtp",
             requires_tls=options.pop("require_tls"),
             requires_auth=options.pop("require_auth"),
+            allows_plaintext_auth=options.pop("allow_plaintext_auth") or None,
             proxy_networks=tuple(options.pop("proxy_protocol")),
         )
+        certificates = _take_certificates(options, config.hostname)
     except ConfigError as error:
         raise Failure(str(error)) from None
     tls_addresses = tuple(options.pop("listen_tls"))
-    if tls_addresses and certificate is None:
-        raise Failure("--listen-tls needs a certificate; write --tls-cert FILE --tls-key FILE")
-    if config.requires_tls and certificate is None:
-        raise Failure("--require-tls needs a certificate; write --tls-cert FILE --tls-key FILE")
+    if tls_addresses and certificates is None:
+        raise Failure(f"--listen-tls needs a certificate; write {certificate_remedy()}")
+    if config.requires_tls and certificates is None:
+        raise Failure(f"--require-tls needs a certificate; write {certificate_remedy()}")
     addresses = tuple(options.pop("listen"))
     if not addresses:
         raise Failure("--listen is empty; write an address such as 127.0.0.1:1025")
@@ -216,23 +216,49 @@ def _take_listening(options: dict[str, Any]) -> Listening:
         addresses=addresses,
         tls_addresses=tls_addresses,
         config=config,
-        certificate=certificate,
+        certificates=certificates,
         logins=logins,
         **{name: options.pop(name) for name in ("workers", "loop", "log_format", "log_level")},
     )
 
 
-def _take_certificate(options: dict[str, Any]) -> CertificateFiles | None:
+def _take_certificates(options: dict[str, Any], hostname: str) -> Certificates | None:
+    """Load the certificate: what is wrong with it is better told before anything listens."""
     certificate, key = options.pop("tls_cert"), options.pop("tls_key")
+    if options.pop("tls") is not None:
+        if not _may_make_certificate():
+            raise Failure(
+                f"--tls auto is for {' and '.join(SELF_SIGNING)}: nobody can check such a"
+                " certificate; write --tls-cert FILE --tls-key FILE"
+            )
+        if certificate is not None or key is not None:
+            given = "--tls-cert" if certificate is not None else "--tls-key"
+            raise Failure(f"--tls auto makes a certificate and {given} gives one; leave one out")
+        try:
+            from pillarbox.cli.self_signed import self_signed
+        except ImportError:
+            raise Failure(
+                '--tls auto needs the library cryptography; pip install "pillarbox[tls]",'
+                " or write --tls-cert FILE --tls-key FILE"
+            ) from None
+        return self_signed(hostname)
     if certificate is None:
         if key is not None:
             raise Failure("--tls-key has no certificate; write --tls-cert FILE as well")
         return None
     from pillarbox.certificate import CertificateFiles, Certificates
 
-    files = CertificateFiles(certificate=certificate, key=key)
-    Certificates(files)  # what is wrong with them is better told before anything listens
-    return files
+    return Certificates(CertificateFiles(certificate=certificate, key=key))
+
+
+def certificate_remedy() -> str:
+    """Tell how this command is given a certificate."""
+    remedy = "--tls-cert FILE --tls-key FILE"
+    return f"{remedy}, or --tls auto" if _may_make_certificate() else remedy
+
+
+def _may_make_certificate() -> bool:
+    return click.get_current_context().command.name in SELF_SIGNING
 
 
 def _take_logins(options: dict[str, Any]) -> Logins | None:

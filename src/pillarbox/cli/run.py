@@ -9,11 +9,12 @@ files change: reload.py.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from pillarbox.asyncio import Server
@@ -24,13 +25,16 @@ from pillarbox.cli.listeners import (
     cannot_listen,
     close_listeners,
     each_once,
+    is_local,
     open_listeners,
     remove_path,
+    text_of,
     url,
 )
 from pillarbox.cli.logs import configure_logs
 from pillarbox.cli.notify import notify
-from pillarbox.cli.options import Listening
+from pillarbox.cli.open_files import allow_open_files
+from pillarbox.cli.options import Listening, certificate_remedy
 from pillarbox.cli.reload import fork_reloading
 from pillarbox.cli.workers import fork_workers
 from pillarbox.config import ConfigError
@@ -38,6 +42,8 @@ from pillarbox.handler import AnyHandler
 from pillarbox.listen import ListenAddress
 
 __all__ = ["OnReady", "run"]
+
+log = logging.getLogger("pillarbox")
 
 OnReady: TypeAlias = Callable[[Sequence[ListenAddress]], None] | None
 
@@ -63,6 +69,11 @@ def run(
     """
     configure_logs(listening.log_format, listening.log_level)
     new_loop = _loop_factory(listening.loop)
+    certificates = listening.certificates
+    if certificates is not None and not certificates.is_followed:
+        fingerprint = certificates.end_point.hex(":").upper()
+        log.info("certificate made for this run, SHA-256 fingerprint %s", fingerprint)
+    allow_open_files(listening.config.max_connections)
     if reload or listening.workers > 1:
         child, plain_count = _fork(listening, reload=reload, on_ready=on_ready)
         if child is None:
@@ -109,7 +120,30 @@ def _open(listening: Listening, *, workers: int) -> tuple[list[list[socket.socke
             close_listeners(sockets, forever=True)
         raise
     both = [some + others for some, others in zip(plain, tls, strict=True)]
+    try:
+        _refuse_plaintext_auth(listening, plain[0])
+    except BaseException:
+        close_listeners(each_once(both), forever=True)
+        raise
     return both, len(plain[0])
+
+
+def _refuse_plaintext_auth(listening: Listening, sockets: Iterable[socket.socket]) -> None:
+    """Refuse to have passwords cross a network in the clear, unless that is wanted.
+
+    Raises:
+        Failure: They would.
+    """
+    allowed = listening.config.allows_plaintext_auth is not None
+    if listening.logins is None or listening.certificates is not None or allowed:
+        return
+    for sock in sockets:
+        if not is_local(sock):
+            raise Failure(
+                f"--auth on {text_of(address_of(sock))} would have passwords cross the network in"
+                f" the clear; write {certificate_remedy()}, or --allow-plaintext-auth if that is"
+                " what you want"
+            )
 
 
 def _fork(listening: Listening, *, reload: bool, on_ready: OnReady) -> tuple[Child | None, int]:
@@ -153,7 +187,7 @@ async def _take_mail(
         server = Server(
             make_handler(),
             config=listening.config,
-            certificates=listening.certificates(),
+            certificates=listening.certificates,
             logins=listening.logins,
         )
     except ConfigError as error:

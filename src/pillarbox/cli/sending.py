@@ -24,9 +24,10 @@ from pillarbox.asyncio.client import (
     connect,
     connect_unix,
 )
-from pillarbox.cli.errors import Failure, visible
+from pillarbox.cli.errors import Failure
 from pillarbox.cli.letter import Letter
 from pillarbox.listen import ListenAddress
+from pillarbox.log import visible
 from pillarbox.protocol.client_event import Outcome
 from pillarbox.protocol.event import BodyType
 

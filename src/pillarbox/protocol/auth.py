@@ -8,9 +8,12 @@ from __future__ import annotations
 import binascii
 from typing import Final
 
+from pillarbox.protocol.note import LoginDecided
 from pillarbox.protocol.reply import Reply
 from pillarbox.protocol.sasl import (
     Challenge,
+    Credentials,
+    External,
     Failure,
     Mechanism,
     Outcome,
@@ -37,11 +40,23 @@ class AuthExchange:
         mechanism: What speaks to the client, fresh for this exchange.
     """
 
-    __slots__ = ("_mechanism", "name")
+    __slots__ = ("_mechanism", "_username", "name")
 
     def __init__(self, name: str, mechanism: Mechanism) -> None:
         self.name = name
         self._mechanism = mechanism
+        self._username = ""
+
+    def claims(self, credentials: Credentials) -> None:
+        """Take note of who the client says it is."""
+        if isinstance(credentials, External):
+            self._username = credentials.authorization_id
+        else:
+            self._username = credentials.username
+
+    def decided(self, identity: str | None, reply: Reply) -> LoginDecided:
+        """Tell the end of it, for the log."""
+        return LoginDecided(self.name, self._username, identity, reply)
 
     def start(self, initial: bytes | None) -> Reply | Question | Success | Failure:
         """Begin; the initial response is as it stood in the command, `=` for an empty one."""

@@ -53,6 +53,7 @@ from pillarbox.protocol.framing import (
     NewlineCheck,
     ReceiveBuffer,
 )
+from pillarbox.protocol.note import ClientCutOff, MessageAnswered, Note
 from pillarbox.protocol.replies import GOODBYE, MESSAGE_ACCEPTED, RECIPIENT_OK, SENDER_OK
 from pillarbox.protocol.reply import Reply
 from pillarbox.protocol.sasl import Failure, Question, Success, TlsFacts
@@ -109,6 +110,7 @@ class ServerConnection:
         "is_extended",
         "is_tls",
         "mail",
+        "notes",
         "offer",
         "rcpts",
         "tls_facts",
@@ -138,6 +140,8 @@ class ServerConnection:
         """The sender of the open transaction."""
         self.rcpts: list[Rcpt] = []
         """The recipients accepted in it."""
+        self.notes: tuple[Note, ...] = ()
+        """What was decided that no event tells of; `take_notes()` empties it."""
         self._asks_mail = asks_mail
         self._asks_rcpt = asks_rcpt
         self._buffer = ReceiveBuffer()
@@ -195,6 +199,15 @@ class ServerConnection:
         data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
         return data
+
+    def take_notes(self) -> tuple[Note, ...]:
+        """Give what was decided that no event tells of, and forget it."""
+        notes, self.notes = self.notes, ()
+        return notes
+
+    def _note(self, note: Note) -> None:
+        if len(self.notes) < MAX_REPLIES_WAITING:  # they pile up where nobody takes them
+            self.notes += (note,)
 
     def next_event(self) -> Event | Need:
         """Give what the peer did next, or what is needed before that can be told.
@@ -320,7 +333,7 @@ class ServerConnection:
             if not self._leads_on(parsed):
                 self._idle_commands += 1
                 if self._idle_commands > self.offer.max_idle_commands:
-                    self.close(replies.TOO_MANY_COMMANDS)
+                    self._cut_off(replies.TOO_MANY_COMMANDS)
                     return NEED_CLOSE
             return _RUN[type(parsed)](self, parsed)
         self._refuse(row.refusals[state])
@@ -350,7 +363,7 @@ class ServerConnection:
         if verb in _HTTP_METHODS and b" HTTP/" in line:
             # A browser was made to talk to us: what follows would be "commands" (cross-protocol
             # scripting).
-            self.close(replies.NO_HTTP_HERE)
+            self._cut_off(replies.NO_HTTP_HERE)
         elif verb == b"LHLO":
             self._refuse(replies.NO_LHLO_HERE)
         elif self.offer.is_lmtp and verb in (b"EHLO", b"HELO"):
@@ -363,7 +376,7 @@ class ServerConnection:
         self._out.append(reply.wire)
         self._errors += 1
         if self._errors >= self.offer.max_errors:
-            self.close(replies.TOO_MANY_ERRORS)
+            self._cut_off(replies.TOO_MANY_ERRORS)
 
     def _say(self, reply: Reply) -> None:
         self._out.append(reply.wire)
@@ -530,25 +543,29 @@ class ServerConnection:
         """Do what a step of the exchange asks for."""
         if isinstance(step, Question):
             exchange = cast("AuthExchange", self._exchange)
+            exchange.claims(step.credentials)
             self._owed = Auth(exchange.name, step.credentials)
             return self._owed
         if isinstance(step, Reply) and step.code == 334:
             self._say(step)
             self._state = State.AUTH
             return None
+        exchange = cast("AuthExchange", self._exchange)
         self._exchange = None
         self._state = _READY
         if isinstance(step, Success):
             self.identity = step.identity
             self._bar()
             self._say(replies.AUTH_SUCCEEDED)
+            self._note(exchange.decided(step.identity, replies.AUTH_SUCCEEDED))
         elif isinstance(step, Reply):
             self._refuse(step)
         else:
             self._say(replies.AUTH_FAILED)
+            self._note(exchange.decided(None, replies.AUTH_FAILED))
             self.auth_failures += 1
             if self.auth_failures >= self.offer.max_auth_failures:
-                self.close(replies.TOO_MANY_FAILURES)
+                self._cut_off(replies.TOO_MANY_FAILURES)
         return None
 
     # The message
@@ -590,7 +607,9 @@ class ServerConnection:
             return None
         event = body.finish()
         if event is None:
-            self._answer_message((body.refusal,) if body.refusal else body.kept_replies)
+            answers = (body.refusal,) if body.refusal else body.kept_replies
+            self._note_answer(body, answers)
+            self._answer_message(answers)
         elif event.tag == BodyPart.tag:
             self._owed = event
         return event
@@ -602,6 +621,7 @@ class ServerConnection:
             refusal = kept[0]
         if refusal is not None:
             # RFC 3030 §2: once a chunk has failed, the client has to begin again.
+            self._note_answer(body, (refusal,))
             self._say(refusal)
             self._end_transaction()
         else:
@@ -652,6 +672,7 @@ class ServerConnection:
             if reply.is_positive:
                 self._owed = owed
                 raise LocalProtocolError("Auth is accepted by answer_auth(), with an identity")
+            self._note(cast("AuthExchange", self._exchange).decided(None, reply))
             self._advance(reply)
         else:
             self._greet(reply)
@@ -688,6 +709,15 @@ class ServerConnection:
         if any(reply.is_positive for reply in answers):
             self._errors = self._idle_commands = 0
         self._end_transaction()
+
+    def _note_answer(self, body: IncomingBody, answers: tuple[Reply, ...]) -> None:
+        mailbox = cast("Mail", self.mail).path.mailbox
+        self._note(MessageAnswered(mailbox, len(self.rcpts), body.octets, answers))
+
+    def _cut_off(self, reply: Reply) -> None:
+        """End the session for what the client does."""
+        self._note(ClientCutOff(reply))
+        self.close(reply)
 
     def close(self, reply: Reply) -> None:
         """End the session with a last reply, whatever is going on: 421 at a time-out or shutdown.

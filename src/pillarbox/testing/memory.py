@@ -12,7 +12,7 @@ from typing import assert_never, cast
 
 from pillarbox.asyncio.connection import FAILED, NO_MESSAGE_METHOD
 from pillarbox.envelope import Body, Envelope, Message, Session
-from pillarbox.handler import AnyHandler, Reject, questions
+from pillarbox.handler import AnyHandler, Disconnect, Reject, questions
 from pillarbox.protocol.event import (
     NEED_CLOSE,
     NEED_SEND,
@@ -103,7 +103,7 @@ class MemoryServer:
         )
         self.is_closed = False
         self.failures: list[Exception] = []
-        """What the handler raised that was no `Reject`."""
+        """What the handler raised that was no `Reject` or `Disconnect`."""
         self._parts: list[bytes] = []
         self._out = bytearray()
         self._pump()
@@ -143,6 +143,10 @@ class MemoryServer:
                 reply = self._decide(step)
             except Reject as error:
                 reply = error.reply
+            except Disconnect:
+                self.protocol.close(FAILED)
+                self.protocol.data_to_send()  # nobody hears it
+                reply = None
             except Exception as error:
                 self.failures.append(error)
                 reply = FAILED
