@@ -1,7 +1,8 @@
 """Every Python example of the README and the guides runs as it stands there.
 
 A block of `text` right behind an example is what it prints. An example that serves until Ctrl-C is
-started, sent a message, and has to show it.
+started, sent a message, and has to show it. One that begins with `# test_something.py` is run by
+pytest.
 """
 
 from __future__ import annotations
@@ -47,6 +48,9 @@ def test_example(example: Example, tmp_path: Path) -> None:
     if FOREVER in example.code:
         serve_one_message(example.code, tmp_path)
         return
+    if example.code.startswith("# test_"):
+        run_tests(example.code, tmp_path)
+        return
     done = subprocess.run(
         # On 3.11 asyncore warns that it will go, and so does the smtpd that is there before ours.
         [sys.executable, "-W", "error", "-W", "ignore:The asyncore:DeprecationWarning", "-"],
@@ -62,6 +66,26 @@ def test_example(example: Example, tmp_path: Path) -> None:
     assert done.returncode == 0
     if example.output is not None:
         assert done.stdout.replace("\r\n", "\n").rstrip() == example.output.rstrip()
+
+
+def run_tests(code: str, folder: Path) -> None:
+    """Run the tests of an example."""
+    (folder / code.split("\n", 1)[0].removeprefix("# ")).write_text(code)
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "pillarbox.pytest_plugin"],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "src"),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def serve_one_message(code: str, folder: Path) -> None:
