@@ -20,7 +20,7 @@ import pytest
 from tests.cli.program import TIME_LIMIT_SECONDS, Client, Program, clean_environment
 from tests.cli.program import error_in_process as error
 
-LOCAL = ("--listen", "127.0.0.1:0")
+LOCAL = ("--listen", "127.0.0.1:0", "--http", "none")
 LARGE = b"Subject: large\r\n\r\n" + b"text\r\n" * 1_000_000
 
 

@@ -1,7 +1,7 @@
-"""The handler of `pillarbox catch`: accepts everything and shows it.
+"""The handler of `pillarbox catch`: accepts everything, keeps it and shows it.
 
-A message is accepted once it was shown or kept as a file: what nobody has seen is not lost behind
-a 250.
+A message is accepted once it is in the mailbox, a file, or on the screen: what nobody has seen is
+not lost behind a 250.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from datetime import datetime
 from typing import Protocol
 
 from pillarbox.catcher.arrival import Arrival, utc_now
+from pillarbox.catcher.mailbox import Mailbox, MailboxError
 from pillarbox.catcher.printer import Printer
+from pillarbox.catcher.tally import Tally
 from pillarbox.envelope import Body, Envelope, Session
 from pillarbox.handler import Reject
 from pillarbox.protocol.reply import Reply
@@ -23,6 +25,7 @@ __all__ = ["Catcher", "View"]
 
 log = logging.getLogger("pillarbox")
 
+NOT_KEPT = Reply(452, "4.3.1", "The message could not be kept; try again later")
 NOT_SHOWN = Reply(451, "4.3.0", "The message could not be shown; try again later")
 
 
@@ -42,7 +45,9 @@ class Catcher:
     Args:
         view: How to show messages; `None` shows nothing of them.
         printer: Where to show them; `None` with the view.
-        keep: Keeps a message, and gives its id.
+        mailbox: Where to keep messages; `None` keeps none.
+        keep: Keeps a message beside that, and gives its id.
+        tally: Is told what was accepted.
         on_closed: Is called once when nobody reads what is printed any more, and messages are not
             kept otherwise.
         clock: Tells the time in UTC.
@@ -53,13 +58,17 @@ class Catcher:
         view: View | None,
         printer: Printer | None,
         *,
+        mailbox: Mailbox | None = None,
         keep: Callable[[Session, Envelope, bytes], str] | None = None,
+        tally: Tally | None = None,
         on_closed: Callable[[], None] = lambda: None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._view = view
         self._printer = printer
+        self._mailbox = mailbox
         self._keep = keep
+        self._tally = tally or Tally()
         self._on_closed = on_closed
         self._clock = clock
 
@@ -67,15 +76,33 @@ class Catcher:
         """Keep the message, if that is wanted, and show it."""
         octets = await body.read()
         name = self._keep(session, envelope, octets) if self._keep else None
+        arrival = Arrival.of(session, envelope, octets, id=name, clock=self._clock)
+        if self._mailbox is not None:
+            self._add(self._mailbox, session, arrival)
+        await self._show(session, arrival)
+        self._tally.note_accepted(len(octets))
+
+    def _add(self, mailbox: Mailbox, session: Session, arrival: Arrival) -> None:
+        try:
+            mailbox.add(arrival)
+        except MailboxError as error:
+            session.log.error("a message was not accepted: %s", error)
+            self._tally.note_rejected()
+            raise Reject(NOT_KEPT) from None
+
+    async def _show(self, session: Session, arrival: Arrival) -> None:
         if self._view is None or self._printer is None:
             return
-        arrival = Arrival.of(session, envelope, octets, id=name, clock=self._clock)
         try:
             await self._printer.print(functools.partial(_render, self._view, arrival))
         except OSError as error:
             self._note(session, error)
-            if self._keep is None:
+            if not self._is_keeping:
                 raise Reject(NOT_SHOWN) from None
+
+    @property
+    def _is_keeping(self) -> bool:
+        return self._keep is not None or self._mailbox is not None
 
     def _note(self, session: Session, error: OSError) -> None:
         """Tell the operator that messages cannot be printed."""
@@ -84,7 +111,7 @@ class Catcher:
                 "a message could not be printed: %s; see where standard output goes",
                 error.strerror or error,
             )
-        elif self._keep is not None:
+        elif self._is_keeping:
             log.warning("standard output is closed; messages are kept, and shown no more")
             self._view = None
         else:

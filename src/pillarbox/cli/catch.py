@@ -1,7 +1,8 @@
-"""`pillarbox catch`: takes all mail and shows it (catcher/), and keeps it as files where asked."""
+"""`pillarbox catch`: takes all mail and shows it, on the terminal and on a page (catcher/)."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -10,15 +11,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import click
 import cloup
 
 from pillarbox.cli.command import command
 from pillarbox.cli.errors import Failure
 from pillarbox.cli.options import Listening, listening_options
+from pillarbox.cli.page import Page, page_address
 from pillarbox.cli.sink import open_dump
 
 if TYPE_CHECKING:
     from pillarbox.catcher.handler import Catcher, View
+    from pillarbox.catcher.mailbox import Mailbox
     from pillarbox.catcher.printer import Printer
     from pillarbox.listen import ListenAddress
 
@@ -35,30 +39,71 @@ log = logging.getLogger("pillarbox")
     cloup.option("--quiet", is_flag=True, help="Print nothing of messages."),
 )
 @cloup.option_group(
+    "Page",
+    cloup.option("--http", metavar="HOST:PORT", default="127.0.0.1:8025",
+                 help="Where the page and its API are; port 0 picks a free one, none is no page."),
+    cloup.option("--http-host", metavar="NAME", multiple=True,
+                 help="A name that the page is called by, beside localhost; again for more."),
+    cloup.option("--http-auth", metavar="USER:PASSWORD", multiple=True,
+                 help="Ask for this login to see the page; again for more."),
+    cloup.option("--allow-internal-requests", is_flag=True,
+                 help="Let the link check ask private and loopback addresses."),
+)  # fmt: skip
+@cloup.option_group(
     "Keeping",
+    cloup.option("--db", metavar="FILE", show_default="in memory",
+                 help="Keep the mail in this file (SQLite), made if there is none."),
+    cloup.option("--max-messages", metavar="N", type=click.IntRange(min=0), default=5000,
+                 help="Let the oldest messages go beyond so many; 0 keeps all."),
     cloup.option("--dump", metavar="DIR", help="Write each message to DIR/ID.eml and DIR/ID.json."),
-)
+)  # fmt: skip
 @listening_options
-def catch(listening: Listening, full: bool, as_json: bool, quiet: bool, dump: str | None) -> None:
+def catch(
+    listening: Listening,
+    full: bool,
+    as_json: bool,
+    quiet: bool,
+    http: str,
+    http_host: Sequence[str],
+    http_auth: Sequence[str],
+    allow_internal_requests: bool,
+    db: str | None,
+    max_messages: int,
+    dump: str | None,
+) -> None:
     """Catch all mail and show it: nothing that is sent here goes any further."""
+    from pillarbox.catcher.tally import Tally
+    from pillarbox.cli.logs import configure_logs
     from pillarbox.cli.run import run
 
+    configure_logs(listening.log_format, listening.log_level)
     if quiet and (full or as_json):
         other = "--full" if full else "--json"
         raise Failure(f"--quiet shows nothing and {other} shows much; leave one of them out")
     if not quiet and sys.stdout is None:
         raise Failure("standard output is closed; open it, or write --quiet to show nothing")
+    address = page_address(http, workers=listening.workers)
     folder = None if dump is None else open_dump(dump)
+    is_kept = address is not None or db is not None
+    tally = Tally()
+    heard: list[ListenAddress] = []
 
-    def make_catcher() -> Catcher:
+    def make_catcher(mailbox: Mailbox | None) -> Catcher:
         from pillarbox.catcher.handler import Catcher
 
         return Catcher(
             None if quiet else _view(full=full, as_json=as_json),
             None if quiet else _printer(as_json=as_json),
+            mailbox=mailbox,
             keep=None if folder is None else folder.write,
+            tally=tally,
             on_closed=lambda: _stop(listening),
         )
+
+    def on_ready(addresses: Sequence[ListenAddress]) -> None:
+        heard[:] = addresses
+        if sys.stderr is not None and sys.stderr.isatty():
+            _hint(addresses)
 
     if listening.logins is None:
         from pillarbox.login import AnyLogin
@@ -66,8 +111,44 @@ def catch(listening: Listening, full: bool, as_json: bool, quiet: bool, dump: st
         # A program under test logs in as it does elsewhere, with no password that matters.
         config = replace(listening.config, allows_plaintext_auth=True)
         listening = replace(listening, config=config, logins=AnyLogin())
-    is_watched = sys.stderr is not None and sys.stderr.isatty()
-    run(make_catcher, listening, on_ready=_hint if is_watched else None)
+    if listening.workers > 1:
+        # Each process has the file open for itself: no connection of SQLite survives a fork.
+        run(
+            lambda: make_catcher(_mailbox(db, max_messages) if is_kept else None),
+            listening,
+            on_ready=on_ready,
+        )
+        return
+    with _mailbox(db, max_messages) if is_kept else contextlib.nullcontext() as mailbox:
+        beside = None
+        if address is not None and mailbox is not None:
+            from pillarbox.catcher.web.service import Service
+            from pillarbox.cli.listeners import text_of
+
+            service = Service(
+                mailbox=mailbox,
+                tally=tally,
+                database=db or "",
+                addresses=lambda: [text_of(one) for one in heard],
+                allows_internal_requests=allow_internal_requests,
+                max_message_octets=listening.config.max_message_bytes,
+            )
+            beside = Page(address=address, hosts=http_host, logins=http_auth).beside(service)
+        run(lambda: make_catcher(mailbox), listening, on_ready=on_ready, beside=beside)
+
+
+def _mailbox(db: str | None, max_messages: int) -> Mailbox:
+    """Open the mailbox.
+
+    Raises:
+        Failure: The file cannot be opened.
+    """
+    from pillarbox.catcher.mailbox import Limits, Mailbox, MailboxError
+
+    try:
+        return Mailbox(db, limits=Limits(max_messages=max_messages))
+    except MailboxError as error:
+        raise Failure(f"--db: {error}") from None
 
 
 def _view(*, full: bool, as_json: bool) -> View:

@@ -15,7 +15,7 @@ from pillarbox.log import visible
 
 __all__ = ["configure_logs"]
 
-LOGGERS = ("pillarbox", "asyncio")
+LOGGERS = ("pillarbox", "asyncio", "uvicorn")
 
 
 def configure_logs(log_format: str, log_level: str) -> None:

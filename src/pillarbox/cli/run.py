@@ -3,7 +3,7 @@
 A command calls `run()` with what makes its handler, which is called in the running event loop of
 each process that serves. It ends when a signal has come and the open transactions are done. One
 process that serves is all here; several of them: workers.py; one that is started again when its
-files change: reload.py.
+files change: reload.py. `Beside` is what else is served in the same event loop, such as a page.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 from pillarbox.asyncio import Server
 from pillarbox.cli.errors import Failure
@@ -41,11 +42,38 @@ from pillarbox.config import ConfigError
 from pillarbox.handler import AnyHandler
 from pillarbox.listen import ListenAddress
 
-__all__ = ["OnReady", "run"]
+__all__ = ["Beside", "OnReady", "Serves", "run"]
 
 log = logging.getLogger("pillarbox")
 
 OnReady: TypeAlias = Callable[[Sequence[ListenAddress]], None] | None
+
+
+class Serves(Protocol):
+    """Something that serves other clients than those of mail."""
+
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Begin to listen on sockets that are bound."""
+
+    async def close(self) -> None:
+        """Stop, and close them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is served beside the mail, by one process alone.
+
+    Attributes:
+        option: The option that says where, for errors.
+        scheme: What is spoken there.
+        address: Where.
+        make: Makes it, in the running event loop, after the handler.
+    """
+
+    option: str
+    scheme: str
+    address: ListenAddress
+    make: Callable[[], Serves]
 
 
 def run(
@@ -54,6 +82,7 @@ def run(
     *,
     reload: bool = False,
     on_ready: OnReady = None,
+    beside: Beside | None = None,
 ) -> None:
     """Take mail until SIGTERM or SIGINT, then let open transactions end.
 
@@ -63,6 +92,7 @@ def run(
         listening: What the common options say.
         reload: Start again when a Python file in the current folder changes.
         on_ready: Called once clients can come, with what is really listened on.
+        beside: What else is served; not with several processes.
 
     Raises:
         Failure: An address cannot be listened on, or an option cannot work here.
@@ -82,11 +112,18 @@ def run(
     else:
         child = None
         [sockets], plain_count = _open(listening, workers=1)
+    others: list[socket.socket] = []
     try:
+        if beside is not None:
+            [others] = open_listeners([beside.address], workers=1, option=beside.option)
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(_take_mail(make_handler, listening, sockets, plain_count, child, on_ready))
+            runner.run(
+                _take_mail(
+                    make_handler, listening, sockets, plain_count, child, on_ready, beside, others
+                )
+            )
     finally:
-        close_listeners(sockets)
+        close_listeners([*sockets, *others])
         if child is None:
             # The server closed its sockets, and with that they forgot their paths.
             for address in (*listening.addresses, *listening.tls_addresses):
@@ -179,6 +216,8 @@ async def _take_mail(
     plain_count: int,
     child: Child | None,
     on_ready: OnReady,
+    beside: Beside | None,
+    others: Sequence[socket.socket],
 ) -> None:
     if child is None:
         # To make a handler is to import it, perhaps for long; asyncio.run() would not interrupt it.
@@ -192,6 +231,7 @@ async def _take_mail(
         )
     except ConfigError as error:
         raise Failure(str(error)) from None
+    serves = None if beside is None else beside.make()
     stop = asyncio.Event()
     _hear_signals(stop, child)
     try:
@@ -201,25 +241,42 @@ async def _take_mail(
                 await server.listen_on(sock, is_tls=number >= plain_count)
             except OSError as error:
                 raise cannot_listen(address, error) from None
+        if beside is not None and serves is not None:
+            address = address_of(others[0])
+            try:
+                await serves.start(others)
+            except OSError as error:
+                raise cannot_listen(address, error, option=beside.option) from None
         if child is None:
-            _announce(sockets, plain_count, listening, on_ready)
+            _announce(sockets, plain_count, listening, on_ready, beside, others)
         else:
             child.tell_ready()
         await stop.wait()
         if child is None:
             notify("STOPPING=1")
     finally:
+        # The page goes last: the mail that still comes in is seen there.
         await server.close()
+        if serves is not None:
+            await serves.close()
 
 
 def _announce(
-    sockets: Sequence[socket.socket], plain_count: int, listening: Listening, on_ready: OnReady
+    sockets: Sequence[socket.socket],
+    plain_count: int,
+    listening: Listening,
+    on_ready: OnReady,
+    beside: Beside | None = None,
+    others: Sequence[socket.socket] = (),
 ) -> None:
     """Tell people and systemd that clients can come."""
     protocol = "lmtp" if listening.config.is_lmtp else "smtp"
     for number, sock in enumerate(sockets):
         scheme = f"{protocol}s" if number >= plain_count else protocol
         print(f"listening on {url(sock, scheme)}", file=sys.stderr, flush=True)  # noqa: T201
+    if beside is not None:
+        for sock in others:
+            print(f"listening on {url(sock, beside.scheme)}", file=sys.stderr, flush=True)  # noqa: T201
     notify("READY=1")
     if on_ready is not None:
         on_ready([address_of(sock) for sock in sockets])
