@@ -71,7 +71,7 @@ def run(
     new_loop = _loop_factory(listening.loop)
     certificates = listening.certificates
     if certificates is not None and not certificates.is_followed:
-        fingerprint = certificates.end_point.hex(":").upper()
+        fingerprint = certificates.fingerprint.hex(":").upper()
         log.info("certificate made for this run, SHA-256 fingerprint %s", fingerprint)
     allow_open_files(listening.config.max_connections)
     if reload or listening.workers > 1:

@@ -16,14 +16,8 @@ from dataclasses import dataclass
 
 import click
 
-from pillarbox.asyncio.client import (
-    Client,
-    SessionError,
-    SessionLost,
-    SessionRefused,
-    connect,
-    connect_unix,
-)
+from pillarbox.asyncio.client import Client, connect, connect_unix
+from pillarbox.asyncio.client_error import SessionError, SessionLost, SessionRefused
 from pillarbox.cli.errors import Failure
 from pillarbox.cli.letter import Letter
 from pillarbox.listen import ListenAddress

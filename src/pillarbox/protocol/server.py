@@ -512,10 +512,22 @@ class ServerConnection:
         elif auth.mechanism not in names:
             self._refuse(replies.AUTH_UNKNOWN)
         else:
-            mechanism = self.offer.mechanisms[auth.mechanism](self.tls_facts)
+            mechanism = self.offer.mechanisms[auth.mechanism](self._facts_for(auth.mechanism))
             self._exchange = AuthExchange(auth.mechanism, mechanism)
             return self._advance(self._exchange.start(auth.initial))
         return None
+
+    def _facts_for(self, mechanism: str) -> TlsFacts | None:
+        """Give what a mechanism may know of TLS.
+
+        Bindings are for -PLUS, and for its twin without, which has to notice a client that did not
+        see -PLUS on the list. Where it is not on the list, the client is right (RFC 5802 §6).
+        """
+        facts = self.tls_facts
+        if facts is None or mechanism.endswith("-PLUS"):
+            return facts
+        has_plus = f"{mechanism}-PLUS" in self.offer.mechanisms
+        return facts if has_plus else TlsFacts(client_name=facts.client_name)
 
     def _next_response(self) -> Event | Need | None:
         exchange = cast("AuthExchange", self._exchange)
