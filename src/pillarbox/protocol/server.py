@@ -330,11 +330,9 @@ class ServerConnection:
             self._refuse(row.refusals.get(state) or error.reply)
             return None
         if state in row.legal:
-            if not self._leads_on(parsed):
-                self._idle_commands += 1
-                if self._idle_commands > self.offer.max_idle_commands:
-                    self._cut_off(replies.TOO_MANY_COMMANDS)
-                    return NEED_CLOSE
+            if not self._leads_on(parsed) and self._is_one_too_many():
+                self._cut_off(replies.TOO_MANY_COMMANDS)
+                return NEED_CLOSE
             return _RUN[type(parsed)](self, parsed)
         self._refuse(row.refusals[state])
         if isinstance(parsed, command.Bdat) and self._state is not _CLOSED:
@@ -348,6 +346,16 @@ class ServerConnection:
         if isinstance(parsed, Rcpt):
             return len(self.rcpts) < self.offer.max_recipients
         return isinstance(parsed, command.Bdat) and (parsed.is_last or parsed.octets > 0)
+
+    def _is_one_too_many(self) -> bool:
+        """Count a command that brought no message nearer."""
+        self._idle_commands += 1
+        return self._idle_commands > self.offer.max_idle_commands
+
+    def _end_flood(self) -> None:
+        """Count what was refused: whoever guesses names has an end, as NOOP in a loop has."""
+        if self._is_one_too_many():
+            self._cut_off(replies.TOO_MANY_COMMANDS)
 
     def _max_line_octets(self) -> int:
         """Tell how long a command may be: AUTH brings a response with it (RFC 4954 §4)."""
@@ -698,6 +706,8 @@ class ServerConnection:
         if reply.is_positive:
             self.mail = mail
             self._state = _MAIL
+        else:
+            self._end_flood()
 
     def _answer_rcpt(self, rcpt: Rcpt, reply: Reply) -> None:
         mail = cast("Mail", self.mail)
@@ -705,6 +715,8 @@ class ServerConnection:
         if reply.is_positive:
             self.rcpts.append(rcpt)
             self._state = _RCPT
+        else:
+            self._end_flood()
 
     def _answer_message(self, answers: Sequence[Reply]) -> None:
         mail = cast("Mail", self.mail)
@@ -720,6 +732,8 @@ class ServerConnection:
             self._out.append(reply.render(utf8=True) if mail.smtputf8 else reply.wire)
         if any(reply.is_positive for reply in answers):
             self._errors = self._idle_commands = 0
+        else:
+            self._end_flood()
         self._end_transaction()
 
     def _note_answer(self, body: IncomingBody, answers: tuple[Reply, ...]) -> None:
