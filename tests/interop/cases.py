@@ -14,7 +14,7 @@ DOTS = Mail(b".\r\n..\r\n.x\r\n...\r\nx.\r\n \r\n.\r\n..\r\n .\r\n.\r\n")
 BLANK_LINES = Mail(b"\r\n\r\nx \r\n\r\n\r\n \t\r\n\r\n")
 # A line has 1000 octets with its CRLF, not counting the dot that is stuffed (RFC 5321 §4.5.3.1.6).
 LONG_LINES = Mail(b"".join(start + b"x" * 997 + b"\r\n" for start in (b"x", b".", b" ")))
-_LINES = b"".join(f"{number} Grüße {'.x' * (number % 40)}\r\n".encode() for number in range(1000))
+_LINES = b"".join(f"{number} Grüße {'.x' * (number % 400)}\r\n".encode() for number in range(1000))
 LARGE = Mail((_LINES + b".\r\n") * (5_000_000 // len(_LINES) + 1))
 
 
