@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from pillarbox.asyncio import Server
 from pillarbox.cli.errors import Failure
@@ -40,6 +40,9 @@ from pillarbox.cli.workers import fork_workers
 from pillarbox.config import ConfigError
 from pillarbox.handler import AnyHandler
 from pillarbox.listen import ListenAddress
+
+if TYPE_CHECKING:
+    from pillarbox.cli.metrics import Metrics
 
 __all__ = ["OnReady", "run"]
 
@@ -74,8 +77,9 @@ def run(
         fingerprint = certificates.fingerprint.hex(":").upper()
         log.info("certificate made for this run, SHA-256 fingerprint %s", fingerprint)
     allow_open_files(listening.config.max_connections)
+    metrics = _open_metrics(listening)
     if reload or listening.workers > 1:
-        child, plain_count = _fork(listening, reload=reload, on_ready=on_ready)
+        child, plain_count = _fork(listening, metrics, reload=reload, on_ready=on_ready)
         if child is None:
             return
         sockets = child.sockets
@@ -83,9 +87,15 @@ def run(
         child = None
         [sockets], plain_count = _open(listening, workers=1)
     try:
+        if metrics is not None:
+            metrics.start(0 if child is None else child.number)
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(_take_mail(make_handler, listening, sockets, plain_count, child, on_ready))
+            runner.run(
+                _take_mail(make_handler, listening, sockets, plain_count, child, metrics, on_ready)
+            )
     finally:
+        if metrics is not None:
+            metrics.close()
         close_listeners(sockets)
         if child is None:
             # The server closed its sockets, and with that they forgot their paths.
@@ -108,6 +118,14 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
         else:
             return new_event_loop
     return asyncio.new_event_loop
+
+
+def _open_metrics(listening: Listening) -> Metrics | None:
+    if listening.metrics is None:
+        return None
+    from pillarbox.cli.metrics import open_metrics
+
+    return open_metrics(listening.metrics, processes=listening.workers)
 
 
 def _open(listening: Listening, *, workers: int) -> tuple[list[list[socket.socket]], int]:
@@ -146,7 +164,9 @@ def _refuse_plaintext_auth(listening: Listening, sockets: Iterable[socket.socket
             )
 
 
-def _fork(listening: Listening, *, reload: bool, on_ready: OnReady) -> tuple[Child | None, int]:
+def _fork(
+    listening: Listening, metrics: Metrics | None, *, reload: bool, on_ready: OnReady
+) -> tuple[Child | None, int]:
     """Be the parent to the end; in a child, go on with what it serves."""
     if not hasattr(os, "fork"):
         raise Failure("--workers and --reload need fork, which this system lacks; leave them out")
@@ -160,7 +180,7 @@ def _fork(listening: Listening, *, reload: bool, on_ready: OnReady) -> tuple[Chi
     try:
         child = look_after(
             parent,
-            announce=lambda: _announce(first, plain_count, listening, on_ready),
+            announce=lambda: _announce(first, plain_count, listening, metrics, on_ready),
             drain_seconds=drain_seconds,
         )
     except BaseException:
@@ -178,6 +198,7 @@ async def _take_mail(
     sockets: Sequence[socket.socket],
     plain_count: int,
     child: Child | None,
+    metrics: Metrics | None,
     on_ready: OnReady,
 ) -> None:
     if child is None:
@@ -201,25 +222,37 @@ async def _take_mail(
                 await server.listen_on(sock, is_tls=number >= plain_count)
             except OSError as error:
                 raise cannot_listen(address, error) from None
+        if metrics is not None:
+            metrics.begin(server)
         if child is None:
-            _announce(sockets, plain_count, listening, on_ready)
+            _announce(sockets, plain_count, listening, metrics, on_ready)
         else:
             child.tell_ready()
         await stop.wait()
+        if metrics is not None:
+            metrics.drain()
         if child is None:
             notify("STOPPING=1")
     finally:
         await server.close()
+        if metrics is not None:
+            metrics.finish()
 
 
 def _announce(
-    sockets: Sequence[socket.socket], plain_count: int, listening: Listening, on_ready: OnReady
+    sockets: Sequence[socket.socket],
+    plain_count: int,
+    listening: Listening,
+    metrics: Metrics | None,
+    on_ready: OnReady,
 ) -> None:
     """Tell people and systemd that clients can come."""
     protocol = "lmtp" if listening.config.is_lmtp else "smtp"
     for number, sock in enumerate(sockets):
         scheme = f"{protocol}s" if number >= plain_count else protocol
         print(f"listening on {url(sock, scheme)}", file=sys.stderr, flush=True)  # noqa: T201
+    for sock in metrics.sockets if metrics is not None else ():
+        print(f"listening on {url(sock, 'http')}", file=sys.stderr, flush=True)  # noqa: T201
     notify("READY=1")
     if on_ready is not None:
         on_ready([address_of(sock) for sock in sockets])
