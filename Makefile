@@ -11,17 +11,20 @@ OTHERS  := $(patsubst %,.venv-%/.done,$(foreach python,$(filter-out $(PYTHON),$(
 BIN      = .venv/bin
 ARGS    ?=
 
-.PHONY: run test cpython-tests smtpd-faults check cov fuzz soak bench docs clean
+.PHONY: run test interop-clients cpython-tests smtpd-faults check cov fuzz soak bench docs clean
 
 run: .venv/.done  ## catch mail on 127.0.0.1:1025 and show it
 	@$(BIN)/pillarbox catch $(ARGS)
 
 test: .venv/.done $(OTHERS)  ## all tests, on every Python found
-	@set -e; once=; for env in .venv $(OTHERS:/.done=); do \
+	@set -e; once=; interop=all; for env in .venv $(OTHERS:/.done=); do \
 	    echo "== $$($$env/bin/python --version)"; \
-	    $$env/bin/python -m pytest -q $$once $(ARGS); \
-	    once=--ignore=tests/soak; \
+	    PILLARBOX_INTEROP=$$interop $$env/bin/python -m pytest -q $$once $(ARGS); \
+	    once=--ignore=tests/soak; interop=tls; \
 	done
+
+interop-clients: .venv/.done  ## install the mail clients that the tests send with
+	@$(BIN)/python tools/interop-clients.py
 
 cpython-tests: .venv/.done $(OTHERS)  ## CPython's own tests of smtpd and smtplib, on our smtpd
 	@$(BIN)/python tools/cpython-tests.py .venv $(OTHERS:/.done=) $(ARGS)
@@ -51,7 +54,7 @@ docs: .venv/.done  ## run every example of README and docs
 	$(BIN)/python -m pytest -q tests/docs $(ARGS)
 
 clean:  ## remove environments and caches
-	rm -rf .venv .venv-* .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* .bench .interop .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 define make_env
 	@test -n "$(1)" || { echo "make: no Python of $(VERSIONS) found; install one of them" >&2; exit 2; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,22 @@ LOGINS: list[tuple[Password | Token, str | None]] = [
 @pytest.mark.parametrize(("credentials", "identity"), LOGINS)
 def test_login(credentials: Password | Token, identity: str | None) -> None:
     assert answer(Logins({"ann": SECRET}), credentials) == identity
+
+
+def test_an_unknown_user_costs_as_much_as_a_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    work: list[int] = []
+    hash_password = hashlib.pbkdf2_hmac
+
+    def counting(name: str, password: bytes, salt: bytes, iterations: int) -> bytes:
+        work.append(iterations)
+        return hash_password(name, password, salt, iterations)
+
+    monkeypatch.setattr(hashlib, "pbkdf2_hmac", counting)
+    logins = Logins({"ann": SECRET})
+    work.clear()
+    assert answer(logins, Password("ann", "wrong")) is None
+    assert answer(logins, Password("nobody", "wrong")) is None
+    assert work == [ITERATIONS, ITERATIONS]
 
 
 def test_the_secret_of_a_user() -> None:

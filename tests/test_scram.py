@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 
 import pytest
 import scramp
@@ -73,6 +75,43 @@ def test_login(name: str, user: str) -> None:
     assert play("secret", SECRET, name=name, user=user) == Success(user)
     assert play("Secret", SECRET, name=name, user=user) == Failure()
     assert play("secret", None, name=name, user=user) == Failure()
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "binding"),
+    [
+        ("SCRAM-SHA-256", b"n,a=ann,", b""),
+        ("SCRAM-SHA-256-PLUS", b"p=tls-server-end-point,a=ann,", b"x" * 32),
+    ],
+)
+@pytest.mark.parametrize("password", ["secret", "Secret"])
+def test_a_client_that_says_whom_it_acts_as(
+    name: str, header: bytes, binding: bytes, password: str
+) -> None:
+    """What mutt sends: the authorization id, though it is the user's own name."""
+    exchange = Scram(name, FACTS if binding else None, nonce="server")
+    bare = b"n=ann,r=abcdefghijklmnop"
+    assert exchange.start(header + bare) == Question(ScramUser("ann"))
+    first = challenge(exchange.answer(SECRET))
+    final = b"c=" + base64.b64encode(header + binding) + b",r=abcdefghijklmnopserver"
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), SECRET.salt, SECRET.iterations)
+    client_key = hmac.digest(salted, b"Client Key", "sha256")
+    stored_key = hashlib.sha256(client_key).digest()
+    signature = hmac.digest(stored_key, b",".join((bare, first, final)), "sha256")
+    proof = bytes(a ^ b for a, b in zip(client_key, signature, strict=True))
+    outcome = exchange.respond(final + b",p=" + base64.b64encode(proof))
+    if password == "secret":
+        assert challenge(outcome).startswith(b"v=")
+        assert exchange.respond(b"") == Success("ann")
+    else:
+        assert outcome == Failure()
+
+
+def test_an_authorization_id_that_changes_on_the_way() -> None:
+    exchange = Scram("SCRAM-SHA-256", None)
+    exchange.start(b"n,a=ann,n=ann,r=abcdefghijklmnop")
+    nonce = challenge(exchange.answer(SECRET)).split(b",")[0]
+    assert exchange.respond(b"c=biws," + nonce + b",p=" + b"A" * 43 + b"=") == Failure()
 
 
 def test_nobody_has_the_same_salt_each_time() -> None:

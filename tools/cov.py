@@ -11,8 +11,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# The server has a test file for each of its subjects.
-MORE = {"server": ("starttls", "authentication", "lmtp", "parameters", "note")}
+# The server has a test file for each of its subjects, and so has the client's session.
+MORE = {
+    "server": ("starttls", "authentication", "lmtp", "parameters", "note"),
+    "client": ("initiation", "transaction"),
+}
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pillarbox.channel_binding import end_point
 from pillarbox.config import ConfigError
 
 __all__ = ["CertificateFiles", "Certificates", "file_stamp"]
@@ -95,11 +96,13 @@ class Certificates:
         self.is_followed = follow
         """Whether there is something to read again."""
         self._stamp = files.stamp()
-        context, end_point = _load(files, password)
+        context, der = _load(files, password)
         self.context = context
         """For the next connection."""
-        self.end_point = end_point
-        """What a SASL login can be bound to (RFC 5929 §4)."""
+        self.end_point = end_point(der)
+        """What a SASL login can be bound to (RFC 5929 §4), if to anything."""
+        self.fingerprint = hashlib.sha256(der).digest()
+        """What people compare."""
         self._others = {name.lower(): Certificates(other) for name, other in files.names.items()}
         self._listen_to_names()
 
@@ -120,10 +123,12 @@ class Certificates:
     def _read_again(self) -> None:
         self._stamp = self._files.stamp()  # also when it fails: it is told once
         try:
-            self.context, self.end_point = _load(self._files, self._password)
+            self.context, der = _load(self._files, self._password)
         except ConfigError as error:
             log.error("the new certificate is not used, the old one still is: %s", error)
             return
+        self.end_point = end_point(der)
+        self.fingerprint = hashlib.sha256(der).digest()
         self._listen_to_names()
         log.info("certificate read again: %s", self._files.certificate)
 
@@ -139,20 +144,16 @@ class Certificates:
         self.context.sni_callback = choose
 
 
-def _end_point(certificate: Path) -> bytes:
-    """Make the `tls-server-end-point` channel binding (RFC 5929 §4).
-
-    The hash is the signature's, but SHA-256 where that is weaker; it signs nearly all of today's
-    certificates, and a client of another one falls back to SCRAM without -PLUS.
-    """
+def _first_of(certificate: Path) -> bytes:
+    """Read the server's own certificate, as DER."""
     pem = certificate.read_text()
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
     first = pem[pem.index(begin) : pem.index(end) + len(end)]
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first)).digest()
+    return ssl.PEM_cert_to_DER_cert(first)
 
 
 def _load(files: CertificateFiles, password: bytes | None) -> tuple[ssl.SSLContext, bytes]:
-    """Make a context and its end point.
+    """Make a context; give it with the certificate that it shows.
 
     Raises:
         ConfigError: The files cannot be used.
@@ -168,7 +169,7 @@ def _load(files: CertificateFiles, password: bytes | None) -> tuple[ssl.SSLConte
     try:
         # Without any password OpenSSL would ask for that of an encrypted key at the terminal.
         context.load_cert_chain(files.certificate, files.key, password or b"")
-        end_point = _end_point(files.certificate)
+        der = _first_of(files.certificate)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         reason = getattr(error, "reason", None) or error
         raise ConfigError(
@@ -185,4 +186,4 @@ def _load(files: CertificateFiles, password: bytes | None) -> tuple[ssl.SSLConte
             raise ConfigError(
                 f"{files.client_authorities}: {reason}; give certificates as PEM"
             ) from None
-    return context, end_point
+    return context, der

@@ -57,7 +57,8 @@ class Config:
         handshake_timeout_seconds: How long a TLS handshake or a PROXY header may take.
         min_message_rate: The least octets a second of a message, after half a minute's grace: one
             that drips in holds a connection for days.
-        max_session_seconds: The longest that a session may last, between two transactions.
+        max_session_seconds: The longest that a session may last; one within a message may end it,
+            if that takes no longer either.
         max_memory_bytes: What all messages that are gathered for handlers may take at once, beyond
             which a client is told to try again. Streaming handlers do not count.
         proxy_networks: Peers that begin with a PROXY header, as all connections from them must.

@@ -106,6 +106,7 @@ class Scram:
         secret = answer if isinstance(answer, ScramSecret) else _invent(self._user)
         first = self._first or ""
         try:
+            binding = self._binding(first)
             mechanism = ScramMechanism(self._name)
             self._server = mechanism.make_server(
                 lambda _user: (
@@ -114,10 +115,12 @@ class Scram:
                     secret.server_key,
                     secret.iterations,
                 ),
-                channel_binding=self._binding(first),
+                channel_binding=binding,
                 s_nonce=self._nonce,
             )
-            self._server.set_client_first(first)
+            flag, _, bare = first.split(",", 2)
+            self._server.set_client_first(f"{flag},,{bare}")
+            self._server.gs2_header = _Header(first.removesuffix(bare).encode(), binding)
             return Challenge(self._server.get_server_first().encode())
         except (ScramException, ValueError):
             return Failure()
@@ -131,6 +134,22 @@ class Scram:
         if name is None or name not in self._tls.bindings:
             raise ValueError("no such channel binding")
         return name, self._tls.bindings[name]
+
+
+class _Header:
+    """What the client's last message has to repeat of its first (RFC 5802 §7, `cbind-input`).
+
+    scramp knows only headers without an authorization id, which mutt and others send. `_take_first`
+    has seen to it that it is the user's own name.
+    """
+
+    __slots__ = ("_octets",)
+
+    def __init__(self, header: bytes, binding: tuple[str, bytes] | None) -> None:
+        self._octets = header if binding is None else header + binding[1]
+
+    def make_cbind_input(self, _binding: object) -> bytes:
+        return self._octets
 
 
 def _invent(user: str) -> ScramSecret:

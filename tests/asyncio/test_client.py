@@ -15,15 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pillarbox import Config, Server, serve
-from pillarbox.asyncio.client import (
-    CHUNK_OCTETS,
-    HIGH_WATER_OCTETS,
-    Client,
-    SessionLost,
-    SessionRefused,
-    connect,
-    connect_unix,
-)
+from pillarbox.asyncio.client import CHUNK_OCTETS, Client, connect, connect_unix
+from pillarbox.asyncio.client_error import SessionLost, SessionRefused
+from pillarbox.asyncio.client_wire import HIGH_WATER_OCTETS
 from pillarbox.protocol.client_event import Outcome
 from pillarbox.protocol.client_state import Timeouts
 from pillarbox.protocol.error import LocalProtocolError

@@ -1,8 +1,9 @@
 r"""Dialogues of our client with a server that follows a script; `play()` holds one in every cut.
 
 The script is written as elsewhere: `S:` what the server says, `C:` what the client has to say to
-that, `[closed]` who closes, `S!` and `C!` octets such as `"BDAT 1\r\na" * 8`. What the client is
-asked to do are functions, each called when the session is open for it.
+that, `[closed]` who closes, `C: [tls]` where the handshake is done, `S!` and `C!` octets such as
+`"BDAT 1\r\na" * 8`. What the client is asked to do are functions, each called when the session is
+open for it.
 """
 
 from __future__ import annotations
@@ -17,18 +18,83 @@ from typing import TypeAlias, cast
 from pillarbox.protocol.client import ClientConnection
 from pillarbox.protocol.client_event import NEED_BODY, ClientEvent, Sent
 from pillarbox.protocol.client_state import Timeouts
+from pillarbox.protocol.dsn import MailDsn
 from pillarbox.protocol.error import RemoteProtocolError
-from pillarbox.protocol.event import NEED_CLOSE, NEED_DATA, NEED_SEND, BodyType, Need
+from pillarbox.protocol.event import (
+    NEED_CLOSE,
+    NEED_DATA,
+    NEED_SEND,
+    NEED_TLS,
+    NO_MAIL_DSN,
+    BodyType,
+    Need,
+)
+from pillarbox.protocol.outgoing import AnyRecipient
 from pillarbox.protocol.reply_parser import MAX_LINE_OCTETS, MAX_REPLY_OCTETS
+from pillarbox.protocol.sasl import Password, TlsFacts
+from pillarbox.protocol.sasl_client import ClientCredentials
 
-__all__ = ["TEXT", "TIMEOUTS", "Action", "Driver", "outcome_of", "play", "quits", "sends"]
+__all__ = [
+    "ANN",
+    "CHUNKING",
+    "CHUNKING_ALONE",
+    "LMTP",
+    "PIPELINING",
+    "PLAIN",
+    "TEXT",
+    "TIMEOUTS",
+    "Action",
+    "Driver",
+    "encrypts",
+    "logs_in",
+    "outcome_of",
+    "play",
+    "quits",
+    "sends",
+]
 
 Action: TypeAlias = Callable[[ClientConnection], None]
 Happening: TypeAlias = ClientEvent | str
 """An event, or what a RemoteProtocolError says."""
 
-TIMEOUTS = Timeouts(connect=1, greeting=2, command=3, data=4, block=5, end=6, quit=7)
+TIMEOUTS = Timeouts(connect=1, tls=8, greeting=2, command=3, data=4, block=5, end=6, quit=7)
+ANN = Password("ann", "secret")
 TEXT = b"Subject: hi\r\n\r\n.text\r\n"
+
+# Openings, to put in front of a dialogue
+
+PLAIN = """
+    S: 220 mx.test ESMTP
+    C: EHLO client.test
+    S: 250 mx.test
+"""
+PIPELINING = """
+    S: 220 mx.test ESMTP
+    C: EHLO client.test
+    S: 250-mx.test
+    S: 250 PIPELINING
+"""
+CHUNKING = """
+    S: 220 mx.test ESMTP
+    C: EHLO client.test
+    S: 250-mx.test
+    S: 250-PIPELINING
+    S: 250-8BITMIME
+    S: 250-BINARYMIME
+    S: 250 CHUNKING
+"""
+CHUNKING_ALONE = """
+    S: 220 mx.test ESMTP
+    C: EHLO client.test
+    S: 250-mx.test
+    S: 250 CHUNKING
+"""
+LMTP = """
+    S: 220 mx.test LMTP
+    C: LHLO client.test
+    S: 250-mx.test
+    S: 250 PIPELINING
+"""
 
 _OCTETS = re.compile(r'("(?:[^"\\]|\\.)*")(?: \* ([0-9]+))?', re.ASCII)
 
@@ -80,6 +146,7 @@ class Driver:
     events: list[Happening] = field(default_factory=list)
     said: bytes = b""
     part: bytes | None = None
+    facts: TlsFacts | None = None
     is_closed: bool = False
 
     def hear(self, octets: bytes) -> None:
@@ -106,6 +173,9 @@ class Driver:
             need = event if isinstance(event, Need) else None
             if event is NEED_BODY:
                 self._give_part()
+            elif event is NEED_TLS:
+                self.said += b"[tls]\r\n"
+                self.connection.tls_started(self.facts)
             elif not isinstance(event, Need):
                 self.events.append(event)
                 if self.connection.is_open and (action := next(self.actions, None)):
@@ -122,17 +192,32 @@ class Driver:
         self.connection.send_part(part, is_last=self.part is None)
 
 
-def play(script: str, *actions: Action, parts: Sequence[bytes] = ()) -> list[Happening]:
+def play(
+    script: str,
+    *actions: Action,
+    parts: Sequence[bytes] = (),
+    is_lmtp: bool = False,
+    is_tls: bool = False,
+    facts: TlsFacts | None = None,
+) -> list[Happening]:
     """Hold a dialogue: what the server says comes whole, octet by octet, and cut at each place.
 
     Returns:
         What happened, which is the same in each play.
     """
     steps = list(steps_of(script))
-    happened = _hold(steps, actions, parts, lambda said: [said])
-    assert _hold(steps, actions, parts, _by_octets) == happened
+
+    def hold(cut_up: Callable[[bytes], list[bytes]]) -> list[Happening]:
+        connection = ClientConnection(
+            "client.test", is_lmtp=is_lmtp, is_tls=is_tls, timeouts=TIMEOUTS
+        )
+        driver = Driver(iter(actions), iter(parts), connection, facts=facts)
+        return _hold(steps, driver, cut_up)
+
+    happened = hold(lambda said: [said])
+    assert hold(_by_octets) == happened
     for at in range(1, max(len(step.server) for step in steps)):
-        assert _hold(steps, actions, parts, partial(_cut_once, at=at)) == happened
+        assert hold(partial(_cut_once, at=at)) == happened
     return happened
 
 
@@ -145,12 +230,8 @@ def _cut_once(said: bytes, at: int) -> list[bytes]:
 
 
 def _hold(
-    steps: Iterable[Step],
-    actions: Iterable[Action],
-    parts: Iterable[bytes],
-    cut_up: Callable[[bytes], list[bytes]],
+    steps: Iterable[Step], driver: Driver, cut_up: Callable[[bytes], list[bytes]]
 ) -> list[Happening]:
-    driver = Driver(iter(actions), iter(parts))
     driver.pump()
     for step in steps:
         assert not driver.is_closed
@@ -167,12 +248,14 @@ def _hold(
 
 
 def sends(
-    *rcpt_tos: str,
+    *rcpt_tos: AnyRecipient,
     data: bytes | None = TEXT,
     mail_from: str = "ann@example.org",
     size: int | None = None,
     body: BodyType | None = None,
     smtputf8: bool = False,
+    dsn: MailDsn = NO_MAIL_DSN,
+    requires_tls: bool = False,
     chunking: bool = True,
 ) -> Action:
     def send(connection: ClientConnection) -> None:
@@ -183,10 +266,23 @@ def sends(
             size=size,
             body=body,
             smtputf8=smtputf8,
+            dsn=dsn,
+            requires_tls=requires_tls,
             chunking=chunking,
         )
 
     return send
+
+
+def encrypts(connection: ClientConnection) -> None:
+    connection.start_tls()
+
+
+def logs_in(credentials: ClientCredentials = ANN, *, allow_plaintext: bool = False) -> Action:
+    def login(connection: ClientConnection) -> None:
+        connection.login(credentials, allow_plaintext=allow_plaintext)
+
+    return login
 
 
 def quits(connection: ClientConnection) -> None:

@@ -12,7 +12,14 @@ from pillarbox.protocol.error import LocalProtocolError
 from pillarbox.protocol.event import NEED_CLOSE, NEED_DATA, Auth
 from pillarbox.protocol.extension import Offer
 from pillarbox.protocol.reply import Reply
-from pillarbox.protocol.sasl import STANDARD_MECHANISMS, Credentials, Password, Token
+from pillarbox.protocol.sasl import (
+    STANDARD_MECHANISMS,
+    Credentials,
+    Mechanism,
+    Password,
+    TlsFacts,
+    Token,
+)
 from pillarbox.protocol.server import ServerConnection
 from pillarbox.protocol.state import State
 from tests.conftest import Talk
@@ -213,3 +220,31 @@ def test_the_end_within_an_exchange() -> None:
     assert server.next_event() is NEED_DATA
     server.receive_eof()
     assert server.next_event() is NEED_CLOSE
+
+
+@pytest.mark.parametrize(
+    ("offered", "mechanism", "is_told"),
+    [
+        ("X-PLUS X", b"X-PLUS", True),
+        ("X-PLUS X", b"X", True),
+        ("X", b"X", False),
+    ],
+)
+def test_bindings_are_told_where_plus_is_offered(
+    offered: str, mechanism: bytes, is_told: bool
+) -> None:
+    told: list[TlsFacts | None] = []
+
+    def make(facts: TlsFacts | None) -> Mechanism:
+        told.append(facts)
+        return STANDARD_MECHANISMS["PLAIN"](facts)
+
+    offer = Offer(hostname="mx.test", mechanisms=dict.fromkeys(offered.split(), make))
+    server = ServerConnection(
+        offer, asks_connect=False, asks_mail=False, asks_rcpt=False, is_tls=True
+    )
+    server.tls_facts = TlsFacts({"tls-unique": b"x"}, "client.test")
+    server.receive_data(b"EHLO x\r\nAUTH " + mechanism + b"\r\n")
+    assert server.next_event() is NEED_DATA
+    bindings = {"tls-unique": b"x"} if is_told else {}
+    assert told == [TlsFacts(bindings, "client.test")]

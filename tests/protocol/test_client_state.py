@@ -29,7 +29,10 @@ def test_no_time_at_all(seconds: float) -> None:
 SECONDS = {
     Awaited.GREETING: 2,
     Awaited.EHLO: 3,
+    Awaited.LHLO: 3,
     Awaited.HELO: 3,
+    Awaited.STARTTLS: 3,
+    Awaited.AUTH: 3,
     Awaited.RSET: 3,
     Awaited.MAIL: 3,
     Awaited.RCPT: 3,
@@ -43,6 +46,7 @@ SECONDS = {
 
 @pytest.mark.parametrize("awaited", Awaited, ids=lambda awaited: str(awaited.value))
 def test_every_answer_has_its_time(awaited: Awaited) -> None:
-    timeouts = Timeouts(connect=1, greeting=2, command=3, data=4, block=5, end=6, quit=7)
+    timeouts = Timeouts(connect=1, tls=8, greeting=2, command=3, data=4, block=5, end=6, quit=7)
     assert ANSWERS[awaited].seconds(timeouts) == SECONDS[awaited]
-    assert ANSWERS[awaited].success == (3 if awaited is Awaited.DATA else 2)
+    more = {Awaited.DATA: (3,), Awaited.AUTH: (2, 3)}
+    assert ANSWERS[awaited].success == more.get(awaited, (2,))

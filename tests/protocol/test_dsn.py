@@ -12,6 +12,7 @@ from pillarbox.protocol.dsn import (
     Notify,
     Return,
     decode_xtext,
+    encode_orcpt,
     encode_xtext,
     parse_envid,
     parse_notify,
@@ -144,3 +145,26 @@ def test_anything_is_read_or_refused(value: str | None) -> None:
             assert parsed.isprintable()
         elif isinstance(parsed, tuple):
             assert parsed[1].isprintable()
+
+
+@pytest.mark.parametrize(
+    ("address_type", "address", "value"),
+    [
+        ("rfc822", "ann@example.org", "rfc822;ann@example.org"),
+        ("rfc822", "a+b=c@example.org", "rfc822;a+2Bb+3Dc@example.org"),
+        ("utf-8", "ann@example.org", "utf-8;ann@example.org"),
+        ("UTF-8", "é+=\\ \U0001f600@x", r"UTF-8;\x{E9}\x{2B}\x{3D}\x{5C}\x{20}\x{1F600}@x"),
+    ],
+)
+def test_original_recipient_written(address_type: str, address: str, value: str) -> None:
+    assert encode_orcpt(address_type, address) == value
+    assert parse_orcpt(value) == (address_type, address)
+
+
+@pytest.mark.parametrize(
+    ("address_type", "address"),
+    [("rfc822", ""), ("rfc822", "é"), ("a b", "x"), ("utf-8", "a\rb"), ("", "x")],
+)
+def test_original_recipient_that_cannot_be_written(address_type: str, address: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        encode_orcpt(address_type, address)

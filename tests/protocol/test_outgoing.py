@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -11,12 +10,12 @@ from hypothesis import strategies as st
 
 from pillarbox.protocol.address import AddressError, Path
 from pillarbox.protocol.client_event import RecipientOutcome
-from pillarbox.protocol.event import BodyType
-from pillarbox.protocol.framing import NewlineCheck, stuff_dots
-from pillarbox.protocol.outgoing import DataWriter, OutgoingMessage, size_limit
+from pillarbox.protocol.dsn import MailDsn, Notify, RcptDsn, Return
+from pillarbox.protocol.event import NO_MAIL_DSN, BodyType
+from pillarbox.protocol.outgoing import AnyRecipient, OutgoingMessage, Recipient
 from pillarbox.protocol.reply import Reply
 from pillarbox.protocol.reply_parser import Extensions
-from tests.fuzz.strategies import mailboxes, messages, pieces
+from tests.fuzz.strategies import mailboxes
 
 ALL: Extensions = {
     "SIZE": ("1000",),
@@ -26,6 +25,7 @@ ALL: Extensions = {
     "BINARYMIME": (),
 }
 NONE: Extensions = {}
+DSN: Extensions = {"DSN": ()}
 
 OK = Reply(250, "2.0.0", "OK")
 UNKNOWN = Reply(550, "5.1.1", "No such mailbox")
@@ -37,12 +37,23 @@ def message(
     data: bytes | None = b"text\r\n",
     *,
     mail_from: str | Path = "ann@example.org",
-    rcpt_tos: Sequence[str | Path] = ("bob@example.org",),
+    rcpt_tos: Sequence[AnyRecipient] = ("bob@example.org",),
     size: int | None = None,
     body: BodyType | None = None,
     smtputf8: bool = False,
+    dsn: MailDsn = NO_MAIL_DSN,
+    requires_tls: bool = False,
 ) -> OutgoingMessage:
-    return OutgoingMessage(mail_from, rcpt_tos, data, size=size, body=body, smtputf8=smtputf8)
+    return OutgoingMessage(
+        mail_from,
+        rcpt_tos,
+        data,
+        size=size,
+        body=body,
+        smtputf8=smtputf8,
+        dsn=dsn,
+        requires_tls=requires_tls,
+    )
 
 
 def without(*keywords: str) -> Extensions:
@@ -97,7 +108,7 @@ def test_any_text_is_one_command_or_none(text: str) -> None:
         made = message(mail_from=text, rcpt_tos=[text])
     except ValueError:
         return
-    lines = [made.mail_command(NONE), *made.rcpt_commands()]
+    lines = [made.mail_command(NONE), *made.rcpt_commands(NONE)]
     assert lines[0].startswith(b"MAIL FROM:<")
     for line in lines:
         assert b"<%b>" % text.encode() in line
@@ -146,6 +157,9 @@ MAIL = b"MAIL FROM:<ann@example.org>"
         (message(None), NONE, MAIL),
         (message(None, size=7, body="7BIT"), ALL, MAIL + b" SIZE=7 BODY=7BIT"),
         (message(size=7), ALL, MAIL + b" SIZE=6"),
+        (message(dsn=MailDsn(Return.HDRS, "a+b")), DSN, MAIL + b" RET=HDRS ENVID=a+2Bb"),
+        (message(dsn=MailDsn(Return.FULL)), DSN, MAIL + b" RET=FULL"),
+        (message(dsn=MailDsn(Return.HDRS, "a+b")), NONE, MAIL),
     ],
 )
 def test_mail_command(made: OutgoingMessage, offered: Extensions, line: bytes) -> None:
@@ -155,11 +169,75 @@ def test_mail_command(made: OutgoingMessage, offered: Extensions, line: bytes) -
 
 def test_rcpt_commands() -> None:
     made = message(rcpt_tos=["bob@example.org", Path(b"Postmaster"), "é@x"])
-    assert made.rcpt_commands() == [
+    assert made.rcpt_commands(NONE) == [
         b"RCPT TO:<bob@example.org>",
         b"RCPT TO:<Postmaster>",
         "RCPT TO:<é@x>".encode(),
     ]
+
+
+@pytest.mark.parametrize(
+    ("dsn", "parameters"),
+    [
+        (RcptDsn(), b""),
+        (RcptDsn(Notify.NEVER), b" NOTIFY=NEVER"),
+        (RcptDsn(Notify.DELAY | Notify.SUCCESS), b" NOTIFY=SUCCESS,DELAY"),
+        (RcptDsn(Notify.FAILURE), b" NOTIFY=FAILURE"),
+        (RcptDsn(None, "rfc822", "b+b@x"), b" ORCPT=rfc822;b+2Bb@x"),
+        (RcptDsn(orcpt="bob@x"), b" ORCPT=rfc822;bob@x"),
+        (RcptDsn(None, "utf-8", "é@x"), rb" ORCPT=utf-8;\x{E9}@x"),
+    ],
+)
+def test_recipients_with_dsn(dsn: RcptDsn, parameters: bytes) -> None:
+    made = message(rcpt_tos=["ann@x", Recipient(Path(b"bob@x"), dsn)])
+    assert made.rcpt_commands(DSN) == [b"RCPT TO:<ann@x>", b"RCPT TO:<bob@x>" + parameters]
+    assert made.rcpt_commands(NONE) == [b"RCPT TO:<ann@x>", b"RCPT TO:<bob@x>"]
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        RcptDsn(orcpt="bob\r\nDATA"),
+        RcptDsn(orcpt="é@x"),
+        RcptDsn(None, "rfc 822", "bob@x"),
+        RcptDsn(None, "utf-8", "a\nb"),
+        RcptDsn(orcpt="b" * 500),
+        RcptDsn(orcpt=""),
+    ],
+)
+def test_original_recipient_that_is_none(dsn: RcptDsn) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        message(rcpt_tos=[Recipient("bob@x", dsn)])
+
+
+@pytest.mark.parametrize("envid", ["", "a\r\nb", "é", "a" * 101, "+" * 34])
+def test_envelope_id_that_is_none(envid: str) -> None:
+    with pytest.raises(ValueError, match=r"xtext"):
+        message(dsn=MailDsn(envid=envid))
+
+
+def test_requiretls() -> None:
+    made = message(requires_tls=True)
+    offered = {"REQUIRETLS": ()}
+    assert made.refusal_by(offered, is_tls=True) is None
+    assert made.mail_command(offered) == MAIL + b" REQUIRETLS"
+    for lacking, is_tls in ((NONE, True), (offered, False)):
+        refusal = made.refusal_by(lacking, is_tls=is_tls)
+        assert str(refusal).startswith("550 5.7.30 The message needs REQUIRETLS")
+
+
+def test_so_many_recipients_of_one_message() -> None:
+    made = message(rcpt_tos=["ann@x", "bob@x", "cat@x"])
+    offered = {"LIMITS": ("RCPTMAX=2",)}
+    made.choose_form(offered, chunking=True)
+    assert made.rcpt_commands(offered) == [b"RCPT TO:<ann@x>", b"RCPT TO:<bob@x>"]
+    made.rcpt_replies = [OK, OK]
+    codes = [(one.reply.code, one.command) for one in made.outcome(OK, "DATA").recipients]
+    assert codes == [(250, "DATA"), (250, "DATA"), (452, None)]
+    made.choose_form({"LIMITS": ("RCPTMAX=3",)}, chunking=True)
+    assert len(made.rcpt_commands(NONE)) == 3
+    made.choose_form({"LIMITS": ("RCPTMAX=4",)}, chunking=True)
+    assert len(made.rcpt_commands(NONE)) == 3
 
 
 # What the server has to offer
@@ -182,27 +260,7 @@ def test_what_the_server_lacks(made: OutgoingMessage, offered: Extensions, refus
     assert str(made.refusal_by(offered)).startswith(refusal)
 
 
-@pytest.mark.parametrize(
-    ("parameters", "limit"),
-    [
-        ((), None),
-        (("0",), None),
-        (("1000",), 1000),
-        (("1000", "2000"), 1000),
-        (("99999999999999999999",), 99999999999999999999),
-        (("9" * 21,), None),
-        (("many",), None),
-        (("1e3",), None),
-        (("１",), None),
-        (("-1",), None),
-    ],
-)
-def test_size_limit(parameters: tuple[str, ...], limit: int | None) -> None:
-    assert size_limit({"SIZE": parameters}) == limit
-
-
 def test_no_size_limit() -> None:
-    assert size_limit(NONE) is None
     assert message(b"x" * 1000).refusal_by(ALL) is None
     assert message(None).refusal_by(ALL) is None
 
@@ -229,45 +287,17 @@ def test_data_otherwise(offered: Extensions, *, chunking: bool) -> None:
             message(data).choose_form(offered, chunking=chunking)
 
 
+def test_parts_are_looked_at_as_they_come() -> None:
+    made = message(None)
+    made.choose_form(NONE, chunking=True)
+    assert made.writer is not None
+    with pytest.raises(ValueError, match="CR or LF"):
+        made.writer.write(b"a\nb", is_last=True)
+
+
 def test_binary_message_never_goes_by_data() -> None:
     with pytest.raises(ValueError, match="leave chunking as True"):
         message(body="BINARYMIME").choose_form(ALL, chunking=False)
-
-
-@pytest.mark.parametrize("data", BARE_NEWLINES, ids=repr)
-def test_parts_are_looked_at_across_their_edges(data: bytes) -> None:
-    made = message(None)
-    made.choose_form(NONE, chunking=True)
-    writer = made.writer
-    assert writer is not None
-    octets = [data[at : at + 1] for at in range(len(data))]
-    with pytest.raises(ValueError, match="CR or LF"):  # noqa: PT012  # one of them, whichever
-        for part in octets:
-            writer.write(part, is_last=False)
-        writer.write(b"", is_last=True)
-    # What is wrong stays wrong: nobody ends this message by mistake.
-    with pytest.raises(ValueError, match="CR or LF"):
-        writer.write(b"", is_last=True)
-
-
-@given(messages.filter(lambda data: NewlineCheck().accepts(data, final=True)), st.data())
-def test_stuffing_in_any_pieces(data: bytes, draw: st.DataObject) -> None:
-    writer = DataWriter()
-    parts = draw.draw(pieces(data))
-    sent = [writer.write(part, is_last=False) for part in parts]
-    sent.append(writer.write(b"", is_last=True))
-    assert b"".join(sent) == stuff_dots(data)
-    assert writer.octets == len(data)
-
-
-def test_stuffing_in_every_two_pieces() -> None:
-    for length in range(6):
-        for octets in itertools.product([b"\r\n", b".", b"a"], repeat=length):
-            data = b"".join(octets)
-            for at in range(len(data) + 1):
-                writer = DataWriter()
-                sent = writer.write(data[:at], is_last=False)
-                assert sent + writer.write(data[at:], is_last=True) == stuff_dots(data)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 5, 6, 7])
@@ -294,7 +324,7 @@ def outcomes(made: OutgoingMessage, reply: Reply, command: str | None) -> list[R
 
 def test_nothing_was_answered() -> None:
     made = message(rcpt_tos=TWO)
-    assert not made.has_recipients
+    assert made.taken == 0
     assert outcomes(made, LOST, None) == [RecipientOutcome(one, LOST, None) for one in TWO]
 
 
@@ -302,7 +332,7 @@ def test_sender_refused() -> None:
     made = message(rcpt_tos=TWO)
     made.mail_reply = BUSY
     made.rcpt_replies = [UNKNOWN, OK]
-    assert not made.has_recipients
+    assert made.taken == 0
     assert outcomes(made, OK, "DATA") == [RecipientOutcome(one, BUSY, "MAIL") for one in TWO]
 
 
@@ -310,13 +340,13 @@ def test_recipient_refused() -> None:
     made = message(rcpt_tos=TWO)
     made.mail_reply = OK
     made.rcpt_replies = [UNKNOWN]
-    assert not made.has_recipients
+    assert made.taken == 0
     assert outcomes(made, LOST, None) == [
         RecipientOutcome(TWO[0], UNKNOWN, "RCPT"),
         RecipientOutcome(TWO[1], LOST, None),
     ]
     made.rcpt_replies = [OK, UNKNOWN]
-    assert made.has_recipients
+    assert made.taken == 1
     assert outcomes(made, BUSY, "end of data") == [
         RecipientOutcome(TWO[0], BUSY, "end of data"),
         RecipientOutcome(TWO[1], UNKNOWN, "RCPT"),
@@ -331,6 +361,19 @@ def test_chunk_refused() -> None:
     assert outcomes(made, LOST, None) == [
         RecipientOutcome(TWO[0], BUSY, "BDAT"),
         RecipientOutcome(TWO[1], UNKNOWN, "RCPT"),
+    ]
+
+
+def test_an_answer_for_each_recipient() -> None:
+    made = message(rcpt_tos=["ann@x", "bob@x", "cat@x", "dan@x"])
+    made.mail_reply = OK
+    made.rcpt_replies = [OK, UNKNOWN, OK, OK]
+    made.end_replies = [(BUSY, "end of data"), (OK, "end of data")]
+    assert [(one.reply, one.command) for one in made.outcome(LOST, None).recipients] == [
+        (BUSY, "end of data"),
+        (UNKNOWN, "RCPT"),
+        (OK, "end of data"),
+        (LOST, None),
     ]
 
 

@@ -103,6 +103,29 @@ def test_message_by_data(pipeline: Pipeline, lines: list[str]) -> None:
     assert lines == ["C: (6 octets)", "C: ."]
 
 
+def test_several_answers_to_one_message(pipeline: Pipeline) -> None:
+    pipeline.end_data(6, answers=2)
+    assert list(pipeline.awaited) == [Awaited.END] * 2
+    pipeline.clear()
+    pipeline.write_chunk(b"BDAT 0 LAST", Awaited.LAST, b"", answers=3)
+    assert list(pipeline.awaited) == [Awaited.LAST] * 3
+
+
+def test_a_secret_is_not_shown(pipeline: Pipeline, lines: list[str]) -> None:
+    pipeline.say_secret(b"AUTH PLAIN AGFubg==", Awaited.AUTH, shown=b"AUTH PLAIN ****")
+    assert pipeline.data_to_send() == b"AUTH PLAIN AGFubg==\r\n"
+    assert list(pipeline.awaited) == [Awaited.AUTH]
+    assert lines == ["C: AUTH PLAIN ****"]
+
+
+def test_what_was_learnt_in_the_clear_is_forgotten(pipeline: Pipeline) -> None:
+    pipeline.is_pipelined = True
+    steps = pipeline.steps
+    pipeline.begin_anew()
+    assert not pipeline.is_pipelined
+    assert pipeline.steps > steps
+
+
 def test_every_step_counts_and_half_an_answer_does_not(pipeline: Pipeline) -> None:
     steps = [pipeline.steps]
 

@@ -71,7 +71,9 @@ def crowd(connections: int, *options: str) -> int:
         assert inside[connections // 2].reply() == ""
         successor = stack.enter_context(Client(port))
         assert successor.deliver(b"x\r\n").startswith("250")
-        assert program.stop() == (0, [])
+        status, lines = program.stop()
+        assert status == 0
+        assert not any("Traceback" in line for line in lines)
     assert each < LIMIT_OCTETS_EACH, f"{each:.0f} octets a connection"
     return round(each)
 

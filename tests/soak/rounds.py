@@ -174,13 +174,16 @@ async def run_round(seed: str, first: int, authority: Authority) -> Outcome:
         del clients
         waking.cancel()
         await asyncio.wait([waking])
+    accepted = sum(server.counters.messages_accepted for server in servers)
+    assert len(outcome.acknowledged) <= accepted <= len(ledger.kept) + len(ledger.unread)
     for server in servers:
+        assert server.counters.connections_open == 0
+        assert server.counters.memory_octets == 0
         assert not server._connections
         assert not server._nameless
         assert not server._per_host
         assert not server._orphans
         assert not server._tasks
-        assert server._memory_octets == 0
         assert server._ticking is None
     del server, servers
     check_mail(ledger, outcome)

@@ -1,4 +1,4 @@
-"""The asyncio client: bytes and time, and no SMTP (see protocol/client.py for that).
+"""The asyncio client: one session after another, and no SMTP (see protocol/client.py for that).
 
 `connect()` is the way in::
 
@@ -6,80 +6,119 @@
         outcome = await client.send("ann@example.org", ["bob@example.org"], message)
 
 What a server says of a message is a value, for each recipient. What breaks the session is an
-exception, with what became of the message in it.
+exception (client_error.py), with what became of the message in it. The octets, TLS and time are
+client_wire.py's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
+import ssl
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Mapping,
+    Sequence,
+)
+from importlib.util import find_spec
 from types import TracebackType
-from typing import TypeAlias, cast
+from typing import Literal, TypeAlias, TypedDict, Unpack, cast
 
+from pillarbox.asyncio.client_error import (
+    LoginFailed,
+    SessionError,
+    SessionLost,
+    SessionRefused,
+    TlsUnavailable,
+)
+from pillarbox.asyncio.client_wire import ClientWire
+from pillarbox.asyncio.tls import ServerTls
 from pillarbox.config import machine_hostname
 from pillarbox.protocol.address import Path
 from pillarbox.protocol.client import ClientConnection
-from pillarbox.protocol.client_event import NEED_BODY, ClientEvent, Outcome, Refused, Sent
+from pillarbox.protocol.client_event import (
+    NEED_BODY,
+    ClientEvent,
+    LoggedIn,
+    LoginRefused,
+    Outcome,
+    Refused,
+    Sent,
+    TlsRefused,
+)
 from pillarbox.protocol.client_state import Timeouts
+from pillarbox.protocol.dsn import MailDsn
 from pillarbox.protocol.error import RemoteProtocolError
-from pillarbox.protocol.event import NEED_CLOSE, NEED_DATA, BodyType, Need
+from pillarbox.protocol.event import (
+    NEED_CLOSE,
+    NEED_DATA,
+    NEED_TLS,
+    NO_MAIL_DSN,
+    BodyType,
+    Need,
+)
+from pillarbox.protocol.outgoing import AnyRecipient
 from pillarbox.protocol.reply import Reply
 from pillarbox.protocol.reply_parser import Extensions
+from pillarbox.protocol.sasl_client import (
+    CLIENT_MECHANISMS,
+    ClientCredentials,
+    ClientMechanismFactory,
+)
 
-__all__ = ["Client", "SessionError", "SessionLost", "SessionRefused", "connect", "connect_unix"]
+__all__ = ["Client", "ClientOptions", "TlsMode", "connect", "connect_unix"]
 
 TIMED_OUT = Reply(421, "4.4.2", "The server did not answer in time")
 GIVEN_UP = Reply(421, "4.4.2", "The session was given up")
 
-# A server has no reason to say more than this at once; TCP makes it wait.
-HIGH_WATER_OCTETS = 131_072
 # A message that comes in small parts goes out in parts of this size: each chunk is answered.
 CHUNK_OCTETS = 65_536
+
+TlsMode: TypeAlias = Literal["starttls", "implicit"]
+"""How a session is encrypted: after a word in the clear, or from the first octet on."""
 
 Dial: TypeAlias = Callable[[Callable[[], asyncio.Protocol]], Awaitable[object]]
 _Chunks: TypeAlias = AsyncGenerator[tuple[bytes, bool], None]
 
 
-class SessionError(Exception):
-    """There is no session, or no more.
+class ClientOptions(TypedDict, total=False):
+    """The options that `connect()` tells of, for whoever passes them on."""
 
-    Attributes:
-        reply: What the server said, or words of our own.
-        outcome: What became of the message under way, if there was one. Recipients that the server
-            refused keep its replies, and `outcome.is_in_doubt` warns of duplicates.
-    """
-
-    def __init__(self, text: str, reply: Reply, outcome: Outcome | None = None) -> None:
-        super().__init__(text)
-        self.reply = reply
-        self.outcome = outcome
-
-
-class SessionRefused(SessionError):
-    """The server does not want a session: it said so in its greeting, or to EHLO."""
+    hostname: str | None
+    is_lmtp: bool
+    tls: TlsMode | None
+    context: ssl.SSLContext | None
+    server_hostname: str | None
+    login: ClientCredentials | None
+    allow_plaintext_login: bool
+    timeouts: Timeouts | None
+    trace: Callable[[str], None] | None
 
 
-class SessionLost(SessionError):
-    """The connection broke, or the server took too long, or it broke the protocol."""
-
-
-def connect(
-    host: str,
-    port: int,
-    *,
-    hostname: str | None = None,
-    timeouts: Timeouts | None = None,
-    trace: Callable[[str], None] | None = None,
-) -> Client:
+def connect(host: str, port: int, **options: Unpack[ClientOptions]) -> Client:
     """Make a client of the server at an address; use it by `async with`, or `open()` and `quit()`.
 
     Args:
         host: A name or an address.
         port: The port.
+        options: All that follows.
         hostname: What the client calls itself; the machine's name where it is not given.
+        is_lmtp: Speak LMTP, as to a mail store: an answer for each recipient.
+        tls: `"starttls"`: encrypt before anything is said of mail, or fail; `"implicit"`: from the
+            first octet on, as on port 465. Without it, call `start_tls()` where that is wanted.
+        context: What to trust and to show. Where it is not given, the system's authorities are
+            trusted, and the certificate has to be valid and made out to `server_hostname`.
+        server_hostname: The name that the certificate is held to, and that is asked for (SNI); the
+            host where it is not given.
+        login: Who we are: a `Password`, a `Token` or `External()`.
+        allow_plaintext_login: Let a password or a token go without TLS, even where that is only to
+            this machine.
         timeouts: How long to wait for what, in seconds: `Timeouts.all(10)` for everything.
-        trace: Called with each line of the dialogue, `C: ` or `S: ` in front.
+        trace: Called with each line of the dialogue: `C: ` or `S: ` in front, `T: ` where TLS
+            begins. Passwords are not in it.
 
     Raises:
         ValueError: The host name is none.
@@ -88,22 +127,18 @@ def connect(
     def dial(factory: Callable[[], asyncio.Protocol]) -> Awaitable[object]:
         return asyncio.get_running_loop().create_connection(factory, host, port)
 
-    return Client(dial, hostname=hostname, timeouts=timeouts, trace=trace)
+    if options.get("server_hostname") is None:
+        options["server_hostname"] = host.partition("%")[0]  # no certificate has a zone
+    return Client(dial, **options)
 
 
-def connect_unix(
-    path: str,
-    *,
-    hostname: str | None = None,
-    timeouts: Timeouts | None = None,
-    trace: Callable[[str], None] | None = None,
-) -> Client:
+def connect_unix(path: str, **options: Unpack[ClientOptions]) -> Client:
     """Make a client of the server at a UNIX socket; see `connect()`."""
 
     def dial(factory: Callable[[], asyncio.Protocol]) -> Awaitable[object]:
         return asyncio.get_running_loop().create_unix_connection(factory, path)
 
-    return Client(dial, hostname=hostname, timeouts=timeouts, trace=trace)
+    return Client(dial, **options)
 
 
 class Client:
@@ -111,26 +146,30 @@ class Client:
 
     Args:
         dial: Connects a protocol of asyncio.
-        hostname: See `connect()`, as for all that follow.
-        timeouts: How long to wait for what.
-        trace: Called with each line of the dialogue.
+        options: See `connect()`.
     """
 
-    def __init__(
-        self,
-        dial: Dial,
-        *,
-        hostname: str | None = None,
-        timeouts: Timeouts | None = None,
-        trace: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, dial: Dial, **options: Unpack[ClientOptions]) -> None:
+        trace = options.get("trace")
+        self._mode = options.get("tls")
         self.protocol = ClientConnection(
-            hostname or machine_hostname(), timeouts=timeouts, trace=trace
+            options.get("hostname") or machine_hostname(),
+            is_lmtp=options.get("is_lmtp", False),
+            is_tls=self._mode == "implicit",
+            timeouts=options.get("timeouts"),
+            trace=trace,
         )
         """The state of the session."""
+        self.tls: ServerTls | None = None
+        """What is known of TLS; `None` in the clear."""
         self._dial = dial
+        self._trace = trace
+        self._context = options.get("context")
+        self._server_hostname = options.get("server_hostname")
+        self._credentials = options.get("login")
+        self._allow_plaintext = options.get("allow_plaintext_login", False)
         self._is_used = False
-        self._wire = _Wire(self.protocol)
+        self._wire = ClientWire(self.protocol)
 
     async def __aenter__(self) -> Client:
         await self.open()
@@ -155,6 +194,9 @@ class Client:
     @property
     def is_open(self) -> bool:
         """Whether a message can be sent, as far as is known; look before reusing a session."""
+        return self._is_alive() and self.protocol.messages_left != 0
+
+    def _is_alive(self) -> bool:
         if not self.protocol.is_open:
             return False
         with contextlib.suppress(RemoteProtocolError):
@@ -162,11 +204,12 @@ class Client:
         return False
 
     async def open(self) -> None:
-        """Connect, and wait until the server is ready; call `quit()` or `abort()` in the end.
+        """Connect, encrypt and log in as was asked for; call `quit()` or `abort()` in the end.
 
         Raises:
             OSError: There is no connection; a `TimeoutError` where it took too long.
-            SessionError: There is one, and no session.
+            SessionError: There is one, and no session as was asked for: `SessionRefused`,
+                `TlsUnavailable`, `TlsFailed`, `CertificateRefused`, `LoginFailed` or `SessionLost`.
             RuntimeError: The client was opened before.
         """
         if self._is_used:
@@ -178,21 +221,87 @@ class Client:
                 await self._dial(lambda: self._wire)
         except TimeoutError:
             raise TimeoutError(f"no connection within {seconds:g} seconds") from None
+        try:
+            await self._begin()
+            if self._mode == "starttls":
+                await self.start_tls()
+            if self._credentials is not None:
+                await self.login(self._credentials, allow_plaintext=self._allow_plaintext)
+        except (SessionError, ValueError):
+            await self.quit()
+            raise
+
+    async def _begin(self) -> None:
+        """Wait until the server is ready."""
         event = await self._next_event()
         if isinstance(event, Refused):
             with contextlib.suppress(SessionLost):
                 await self._next_event()
             raise SessionRefused(f"the server refuses the session: {event.reply}", event.reply)
 
+    async def start_tls(
+        self, context: ssl.SSLContext | None = None, *, server_hostname: str | None = None
+    ) -> None:
+        """Encrypt the session by STARTTLS; look at `tls` and `extensions` then.
+
+        Args:
+            context: What to trust; that of `connect()` where it is not given.
+            server_hostname: What the certificate is held to; that of `connect()` likewise.
+
+        Raises:
+            TlsUnavailable: The server does not offer it, or refuses. The session goes on.
+            TlsFailed: The handshake failed; `CertificateRefused` where the certificate is why.
+            SessionError: The session is over.
+            LocalProtocolError: The session is not open, or encrypted already.
+        """
+        self._context = context or self._context
+        self._server_hostname = server_hostname or self._server_hostname
+        self.protocol.start_tls()
+        event = await self._next_event()
+        if isinstance(event, TlsRefused):
+            raise TlsUnavailable(f"there is no TLS: {event.reply}", event.reply)
+        if isinstance(event, Refused):
+            with contextlib.suppress(SessionLost):
+                await self._next_event()
+            raise SessionRefused(f"the server refuses the session: {event.reply}", event.reply)
+
+    async def login(
+        self, credentials: ClientCredentials, *, allow_plaintext: bool = False
+    ) -> LoggedIn:
+        """Say who we are, by the strongest mechanism that the server offers.
+
+        Args:
+            credentials: A `Password`, a `Token` or `External()`.
+            allow_plaintext: Let a password or a token go without TLS.
+
+        Raises:
+            LoginFailed: The server does not know us, or nothing that it offers will do. The session
+                goes on, unless the server said goodbye.
+            SessionLost: The session broke.
+            LocalProtocolError: The session is not open, or logged in already.
+            ValueError: No mechanism can carry these credentials.
+        """
+        mechanisms = _mechanisms()
+        self.protocol.login(credentials, mechanisms=mechanisms, allow_plaintext=allow_plaintext)
+        event = await self._next_event()
+        if isinstance(event, LoginRefused):
+            text = f"the login failed: {event.reply}"
+            if event.mechanism is None and len(mechanisms) == len(CLIENT_MECHANISMS):
+                text += '; for SCRAM install "pillarbox[auth]"'
+            raise LoginFailed(text, event.reply, mechanism=event.mechanism)
+        return cast("LoggedIn", event)
+
     async def send(
         self,
         mail_from: str | Path,
-        rcpt_tos: Sequence[str | Path],
+        rcpt_tos: Sequence[AnyRecipient],
         data: bytes | AsyncIterable[bytes],
         *,
         size: int | None = None,
         body: BodyType | None = None,
         smtputf8: bool = False,
+        dsn: MailDsn = NO_MAIL_DSN,
+        requires_tls: bool = False,
         chunking: bool = True,
     ) -> Outcome:
         """Send a message, and tell what the server said, for each recipient.
@@ -202,11 +311,13 @@ class Client:
 
         Args:
             mail_from: The sender's address; empty for the null reverse-path of a bounce.
-            rcpt_tos: The recipients' addresses.
+            rcpt_tos: The recipients: addresses, or a `Recipient` that says more.
             data: The message, or its parts as they come: some 64 KiB of them are kept at a time.
             size: See `ClientConnection.send_message()`, as for all that follow.
             body: What the octets are.
             smtputf8: The message has UTF-8 in its header.
+            dsn: What the sender wants of notifications.
+            requires_tls: Every hop has to be encrypted and verified.
             chunking: Use BDAT where the server offers it.
 
         Raises:
@@ -215,7 +326,7 @@ class Client:
             ValueError: An address is none, or the message cannot go by DATA; where that shows in a
                 later part, the session is closed.
         """
-        if not self.is_open and (reply := self.protocol.closing_reply) is not None:
+        if not self._is_alive() and (reply := self.protocol.closing_reply) is not None:
             await self._wire.close()
             raise SessionLost(f"the session is over: {reply}", reply)
         self.protocol.send_message(
@@ -225,6 +336,8 @@ class Client:
             size=size,
             body=body,
             smtputf8=smtputf8,
+            dsn=dsn,
+            requires_tls=requires_tls,
             chunking=chunking,
         )
         if isinstance(data, bytes):
@@ -236,7 +349,7 @@ class Client:
 
     async def quit(self) -> None:
         """Say goodbye, and close. Where the session is over already, that is no error."""
-        if self.is_open:
+        if self._is_alive():
             self.protocol.quit()
             with contextlib.suppress(SessionLost):
                 await self._next_event()
@@ -253,7 +366,8 @@ class Client:
             event = await self._pump(chunks)
         except RemoteProtocolError as error:
             await self._wire.close()
-            raise self._lost(str(error)) from error
+            text = f"{error}: {tls}" if (tls := self._wire.tls_error) else str(error)
+            raise self._lost(text) from error
         except BaseException:
             await self.abort()
             raise
@@ -270,11 +384,22 @@ class Client:
                 if not await wire.wait():
                     protocol.abandon(TIMED_OUT)
                     raise self._lost(TIMED_OUT.text)
+            elif event is NEED_TLS:
+                await self._begin_tls()
             elif event is NEED_BODY:
                 part, is_last = await anext(cast("_Chunks", chunks))
                 protocol.send_part(part, is_last=is_last)
             elif event is NEED_CLOSE or not isinstance(event, Need):
                 return event
+
+    async def _begin_tls(self) -> None:
+        context = self._context or ssl.create_default_context()
+        if context.check_hostname and not self._server_hostname:
+            raise ValueError("to verify the certificate its name is needed: give server_hostname")
+        self.tls = await self._wire.start_tls(context, self._server_hostname)
+        if self._trace is not None:
+            self._trace(f"T: {_described(self.tls)}")
+        self._wire.tls_started()
 
     def _lost(self, text: str) -> SessionLost:
         event = self.protocol.next_event()
@@ -297,81 +422,17 @@ async def _chunks(data: AsyncIterable[bytes]) -> _Chunks:
     yield b"".join(held), True
 
 
-class _Wire(asyncio.Protocol):
-    """The connection, as asyncio sees it."""
+def _described(tls: ServerTls) -> str:
+    """Tell of TLS in a line."""
+    verified = "verified" if tls.is_verified else "not verified"
+    name = f" for {tls.server_hostname}" if tls.is_verified else ""
+    return f"{tls.version}, {tls.cipher}, the certificate is {verified}{name}"
 
-    def __init__(self, protocol: ClientConnection) -> None:
-        self.is_choked = False
-        """Whether the server does not take what was written."""
-        self._protocol = protocol
-        self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._is_paused = False
-        self._is_lost = asyncio.Event()
-        self._steps = -1
-        self._deadline = 0.0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
+def _mechanisms() -> Mapping[str, ClientMechanismFactory]:
+    """List what we can log in by: SCRAM where scramp is installed, and the others."""
+    if find_spec("scramp") is None:
+        return CLIENT_MECHANISMS
+    from pillarbox.scram_client import SCRAM_CLIENT_MECHANISMS
 
-    def data_received(self, data: bytes) -> None:
-        self._protocol.receive_data(data)
-        if self._protocol.buffered_octets > HIGH_WATER_OCTETS and not self._is_paused:
-            self._is_paused = True
-            cast("asyncio.Transport", self._transport).pause_reading()
-        self._wake()
-
-    def eof_received(self) -> None:
-        self._protocol.receive_eof()
-        self._wake()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._protocol.receive_eof()
-        self._is_lost.set()
-        self._wake()
-
-    def pause_writing(self) -> None:
-        self.is_choked = True
-
-    def resume_writing(self) -> None:
-        self.is_choked = False
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def flush(self) -> None:
-        """Write what there is to send."""
-        data = self._protocol.data_to_send()
-        if data and self._transport is not None:
-            self._transport.write(data)
-
-    async def wait(self) -> bool:
-        """Wait until the server says more or takes more; `False` when it did neither in time.
-
-        The deadline is one for each step of the protocol: an answer that comes octet by octet does
-        not put it off.
-        """
-        loop = asyncio.get_running_loop()
-        if self._steps != self._protocol.steps:
-            self._steps = self._protocol.steps
-            self._deadline = loop.time() + self._protocol.timeout_seconds
-        if self._is_paused and self._transport is not None and not self._is_lost.is_set():
-            self._is_paused = False
-            self._transport.resume_reading()
-        self._waiter = loop.create_future()
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                await self._waiter
-        except TimeoutError:
-            return False
-        finally:
-            self._waiter = None
-        return True
-
-    async def close(self) -> None:
-        """Drop the connection, and wait until it is gone."""
-        if self._transport is not None:
-            self._transport.abort()
-            await self._is_lost.wait()
+    return {**SCRAM_CLIENT_MECHANISMS, **CLIENT_MECHANISMS}

@@ -326,7 +326,7 @@ class Server:
     def channel_bindings(self, tls: TlsLayer) -> dict[str, bytes]:
         """Give what SASL can bind a login to, so that nobody in the middle can use it."""
         bindings: dict[str, bytes] = {}
-        if self._certificates is not None:
+        if self._certificates is not None and self._certificates.end_point is not None:
             bindings["tls-server-end-point"] = self._certificates.end_point
         if unique := tls.channel_binding():
             bindings["tls-unique"] = unique

@@ -341,6 +341,10 @@ class Wire(asyncio.Protocol):
         if late_seconds > 0 and incoming.octets < late_seconds * least:
             self._server.journal.counters.timeouts_slow += 1
             self._time_out(TOO_SLOW)
+        elif now - self._rated_since > self._server.config.max_session_seconds:
+            # Such as one that was refused for its size, and goes on.
+            self._server.journal.counters.timeouts_session += 1
+            self._time_out(TOO_LONG)
 
     def _check_line(self, now: float) -> None:
         """A command has the idle time-out as a whole, not for each of its octets."""

@@ -133,7 +133,7 @@ def catch(
                 allows_internal_requests=allow_internal_requests,
                 max_message_octets=listening.config.max_message_bytes,
             )
-            beside = Page(address=address, hosts=http_host, logins=http_auth).beside(service)
+            beside = Page(address, service, hosts=http_host, logins=http_auth)
         run(lambda: make_catcher(mailbox), listening, on_ready=on_ready, beside=beside)
 
 

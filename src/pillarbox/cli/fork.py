@@ -42,10 +42,12 @@ class Child:
     """A forked process, as it sees itself.
 
     Attributes:
+        number: Which of the children, from 0.
         sockets: What it listens on.
         lifeline: Can be read (the end of it) once the parent is gone.
     """
 
+    number: int
     sockets: list[socket.socket]
     lifeline: int
     _ready: int
@@ -148,7 +150,7 @@ class Parent:
                 os.close(told_ready)
                 os.close(held)
                 self._become_child(number)
-                return Child(self.per_child[number], lifeline, ready)
+                return Child(number, self.per_child[number], lifeline, ready)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(ready)

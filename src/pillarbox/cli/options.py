@@ -57,6 +57,7 @@ class Listening:
     logins: AnswersAuth | None
     workers: int
     loop: str
+    metrics: ListenAddress | None
     log_format: str
     log_level: str
 
@@ -158,6 +159,8 @@ _GROUPS = (
                      help="How many processes share the port."),
         cloup.option("--loop", type=click.Choice(["auto", "asyncio", "uvloop"]), default="auto",
                      help="The event loop; auto takes uvloop where it is installed."),
+        cloup.option("--metrics", metavar="HOST:PORT", type=_address,
+                     help="Answer there with Prometheus metrics, and /livez and /readyz."),
         cloup.option("--log-format", type=click.Choice(["text", "json"]), default="text",
                      help="How log lines look on standard error."),
         cloup.option("--log-level", default="info",
@@ -165,6 +168,8 @@ _GROUPS = (
                      help="The least that is logged."),
     ),
 )  # fmt: skip
+
+_AS_GIVEN = ("workers", "loop", "metrics", "log_format", "log_level")
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -218,7 +223,7 @@ def _take_listening(options: dict[str, Any]) -> Listening:
         config=config,
         certificates=certificates,
         logins=logins,
-        **{name: options.pop(name) for name in ("workers", "loop", "log_format", "log_level")},
+        **{name: options.pop(name) for name in _AS_GIVEN},
     )
 
 

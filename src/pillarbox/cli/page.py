@@ -3,64 +3,96 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
 from pillarbox.cli.errors import Failure
+from pillarbox.cli.listeners import address_of, cannot_listen, close_listeners, open_listeners
 from pillarbox.config import ConfigError
 from pillarbox.listen import ListenAddress
 
 if TYPE_CHECKING:
+    from pillarbox.catcher.web.server import WebServer
     from pillarbox.catcher.web.service import Service
-    from pillarbox.cli.run import Beside, Serves
 
 __all__ = ["Page", "page_address"]
 
 log = logging.getLogger("pillarbox")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Where the page is, and who may see it.
+    """The page, served beside the mail (run.py).
 
-    Attributes:
+    Args:
         address: Where it listens.
+        service: What it speaks for.
         hosts: Names that it is called by, beside `localhost`.
-        logins: Users and their passwords; none lets everybody in.
+        logins: Users and their passwords, as `user:password`; none lets everybody in.
+
+    Raises:
+        Failure: A login is none.
     """
 
-    address: ListenAddress
-    hosts: Sequence[str] = ()
-    logins: Sequence[str] = ()
+    scheme = "http"
 
-    def beside(self, service: Service) -> Beside:
-        """Give what is to be served beside the mail.
+    def __init__(
+        self,
+        address: ListenAddress,
+        service: Service,
+        *,
+        hosts: Sequence[str] = (),
+        logins: Sequence[str] = (),
+    ) -> None:
+        self.sockets: Sequence[socket.socket] = ()
+        self._address = address
+        self._service = service
+        self._hosts = [*hosts, address.host]
+        self._logins = dict(map(_login, logins))
+        self._server: WebServer | None = None
+
+    def open(self) -> None:
+        """Bind the sockets.
 
         Raises:
-            Failure: A login is none.
+            Failure: Something else listens there, or it cannot be.
         """
-        from pillarbox.cli.run import Beside
+        [self.sockets] = open_listeners([self._address], workers=1, option="--http")
 
-        logins = {}
-        for login in self.logins:
-            user, colon, password = login.partition(":")
-            if not (user and colon and password):
-                raise Failure(
-                    "--http-auth has no user or no password; write one such as ann:secret"
-                )
-            logins[user] = password
+    async def begin(self) -> None:
+        """Begin to listen.
 
-        def make() -> Serves:
-            from pillarbox.catcher.web.application import application
-            from pillarbox.catcher.web.server import WebServer
+        Raises:
+            Failure: Another program was faster.
+        """
+        from pillarbox.catcher.web.application import application
+        from pillarbox.catcher.web.server import WebServer
 
-            hosts = [*self.hosts, self.address.host]
-            return WebServer(application(service, hosts=hosts, logins=logins), service)
+        app = application(self._service, hosts=self._hosts, logins=self._logins)
+        self._server = WebServer(app, self._service)
+        address = address_of(self.sockets[0])
+        try:
+            await self._server.start(self.sockets)
+        except OSError as error:
+            raise cannot_listen(address, error, option="--http") from None
 
-        return Beside("--http", "http", self.address, make)
+    async def finish(self) -> None:
+        """Stop."""
+        if self._server is not None:
+            await self._server.close()
+
+    def close(self) -> None:
+        """Close the sockets."""
+        close_listeners(self.sockets)
+
+
+def _login(text: str) -> tuple[str, str]:
+    user, _, password = text.partition(":")
+    if not (user and password):
+        raise Failure("--http-auth has no user or no password; write one such as ann:secret")
+    return user, password
 
 
 def page_address(text: str, *, workers: int) -> ListenAddress | None:

@@ -15,8 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from pillarbox.asyncio import Server
 from pillarbox.cli.errors import Failure
@@ -42,38 +41,33 @@ from pillarbox.config import ConfigError
 from pillarbox.handler import AnyHandler
 from pillarbox.listen import ListenAddress
 
-__all__ = ["Beside", "OnReady", "Serves", "run"]
+if TYPE_CHECKING:
+    from pillarbox.cli.metrics import Metrics
+
+__all__ = ["Beside", "OnReady", "run"]
 
 log = logging.getLogger("pillarbox")
 
 OnReady: TypeAlias = Callable[[Sequence[ListenAddress]], None] | None
 
 
-class Serves(Protocol):
-    """Something that serves other clients than those of mail."""
+class Beside(Protocol):
+    """What else is served, by the one process that takes the mail."""
 
-    async def start(self, sockets: Sequence[socket.socket]) -> None:
-        """Begin to listen on sockets that are bound."""
-
-    async def close(self) -> None:
-        """Stop, and close them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Beside:
-    """What is served beside the mail, by one process alone.
-
-    Attributes:
-        option: The option that says where, for errors.
-        scheme: What is spoken there.
-        address: Where.
-        make: Makes it, in the running event loop, after the handler.
-    """
-
-    option: str
     scheme: str
-    address: ListenAddress
-    make: Callable[[], Serves]
+    sockets: Sequence[socket.socket]
+
+    def open(self) -> None:
+        """Bind the sockets, or raise `Failure`."""
+
+    async def begin(self) -> None:
+        """Begin to listen, in the running event loop."""
+
+    async def finish(self) -> None:
+        """Stop."""
+
+    def close(self) -> None:
+        """Close the sockets, whether it began or not."""
 
 
 def run(
@@ -101,29 +95,35 @@ def run(
     new_loop = _loop_factory(listening.loop)
     certificates = listening.certificates
     if certificates is not None and not certificates.is_followed:
-        fingerprint = certificates.end_point.hex(":").upper()
+        fingerprint = certificates.fingerprint.hex(":").upper()
         log.info("certificate made for this run, SHA-256 fingerprint %s", fingerprint)
     allow_open_files(listening.config.max_connections)
+    metrics = _open_metrics(listening)
     if reload or listening.workers > 1:
-        child, plain_count = _fork(listening, reload=reload, on_ready=on_ready)
+        child, plain_count = _fork(listening, metrics, reload=reload, on_ready=on_ready)
         if child is None:
             return
         sockets = child.sockets
     else:
         child = None
         [sockets], plain_count = _open(listening, workers=1)
-    others: list[socket.socket] = []
     try:
         if beside is not None:
-            [others] = open_listeners([beside.address], workers=1, option=beside.option)
+            beside.open()
+        if metrics is not None:
+            metrics.start(0 if child is None else child.number)
         with asyncio.Runner(loop_factory=new_loop) as runner:
             runner.run(
                 _take_mail(
-                    make_handler, listening, sockets, plain_count, child, on_ready, beside, others
+                    make_handler, listening, sockets, plain_count, child, metrics, on_ready, beside
                 )
             )
     finally:
-        close_listeners([*sockets, *others])
+        if metrics is not None:
+            metrics.close()
+        if beside is not None:
+            beside.close()
+        close_listeners(sockets)
         if child is None:
             # The server closed its sockets, and with that they forgot their paths.
             for address in (*listening.addresses, *listening.tls_addresses):
@@ -145,6 +145,14 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
         else:
             return new_event_loop
     return asyncio.new_event_loop
+
+
+def _open_metrics(listening: Listening) -> Metrics | None:
+    if listening.metrics is None:
+        return None
+    from pillarbox.cli.metrics import open_metrics
+
+    return open_metrics(listening.metrics, processes=listening.workers)
 
 
 def _open(listening: Listening, *, workers: int) -> tuple[list[list[socket.socket]], int]:
@@ -183,7 +191,9 @@ def _refuse_plaintext_auth(listening: Listening, sockets: Iterable[socket.socket
             )
 
 
-def _fork(listening: Listening, *, reload: bool, on_ready: OnReady) -> tuple[Child | None, int]:
+def _fork(
+    listening: Listening, metrics: Metrics | None, *, reload: bool, on_ready: OnReady
+) -> tuple[Child | None, int]:
     """Be the parent to the end; in a child, go on with what it serves."""
     if not hasattr(os, "fork"):
         raise Failure("--workers and --reload need fork, which this system lacks; leave them out")
@@ -197,7 +207,7 @@ def _fork(listening: Listening, *, reload: bool, on_ready: OnReady) -> tuple[Chi
     try:
         child = look_after(
             parent,
-            announce=lambda: _announce(first, plain_count, listening, on_ready),
+            announce=lambda: _announce(first, plain_count, listening, metrics, on_ready),
             drain_seconds=drain_seconds,
         )
     except BaseException:
@@ -215,9 +225,9 @@ async def _take_mail(
     sockets: Sequence[socket.socket],
     plain_count: int,
     child: Child | None,
+    metrics: Metrics | None,
     on_ready: OnReady,
     beside: Beside | None,
-    others: Sequence[socket.socket],
 ) -> None:
     if child is None:
         # To make a handler is to import it, perhaps for long; asyncio.run() would not interrupt it.
@@ -231,7 +241,6 @@ async def _take_mail(
         )
     except ConfigError as error:
         raise Failure(str(error)) from None
-    serves = None if beside is None else beside.make()
     stop = asyncio.Event()
     _hear_signals(stop, child)
     try:
@@ -241,41 +250,44 @@ async def _take_mail(
                 await server.listen_on(sock, is_tls=number >= plain_count)
             except OSError as error:
                 raise cannot_listen(address, error) from None
-        if beside is not None and serves is not None:
-            address = address_of(others[0])
-            try:
-                await serves.start(others)
-            except OSError as error:
-                raise cannot_listen(address, error, option=beside.option) from None
+        if metrics is not None:
+            metrics.begin(server)
+        if beside is not None:
+            await beside.begin()
         if child is None:
-            _announce(sockets, plain_count, listening, on_ready, beside, others)
+            _announce(sockets, plain_count, listening, metrics, on_ready, beside)
         else:
             child.tell_ready()
         await stop.wait()
+        if metrics is not None:
+            metrics.drain()
         if child is None:
             notify("STOPPING=1")
     finally:
-        # The page goes last: the mail that still comes in is seen there.
         await server.close()
-        if serves is not None:
-            await serves.close()
+        if beside is not None:  # last, so that mail which still comes in is seen
+            await beside.finish()
+        if metrics is not None:
+            metrics.finish()
 
 
 def _announce(
     sockets: Sequence[socket.socket],
     plain_count: int,
     listening: Listening,
+    metrics: Metrics | None,
     on_ready: OnReady,
     beside: Beside | None = None,
-    others: Sequence[socket.socket] = (),
 ) -> None:
     """Tell people and systemd that clients can come."""
     protocol = "lmtp" if listening.config.is_lmtp else "smtp"
     for number, sock in enumerate(sockets):
         scheme = f"{protocol}s" if number >= plain_count else protocol
         print(f"listening on {url(sock, scheme)}", file=sys.stderr, flush=True)  # noqa: T201
+    for sock in metrics.sockets if metrics is not None else ():
+        print(f"listening on {url(sock, 'http')}", file=sys.stderr, flush=True)  # noqa: T201
     if beside is not None:
-        for sock in others:
+        for sock in beside.sockets:
             print(f"listening on {url(sock, beside.scheme)}", file=sys.stderr, flush=True)  # noqa: T201
     notify("READY=1")
     if on_ready is not None:

@@ -1,4 +1,4 @@
-"""The client's events: how a session opens, and what became of each message.
+"""The client's events: how a session opens, TLS, logins, and what became of each message.
 
 `ClientConnection.next_event()` gives one at a time. What it needs besides is a `Need` of event.py,
 or `NEED_BODY`. Outcomes are values, one for each recipient: who is refused by one server may be
@@ -16,11 +16,14 @@ from pillarbox.protocol.reply import Reply
 __all__ = [
     "NEED_BODY",
     "ClientEvent",
+    "LoggedIn",
+    "LoginRefused",
     "Outcome",
     "Ready",
     "RecipientOutcome",
     "Refused",
     "Sent",
+    "TlsRefused",
 ]
 
 NEED_BODY: Final = Need("NEED_BODY")
@@ -52,6 +55,7 @@ class Outcome:
         recipients: One for each recipient, in the order in which they were given.
         is_in_doubt: The server has the whole message and the session broke before it answered, so
             that sending the message again may deliver it twice (RFC 5321 §4.5.3.2.6, RFC 1047).
+            That concerns the recipients whose `command` is `None`.
     """
 
     recipients: tuple[RecipientOutcome, ...]
@@ -91,6 +95,44 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsRefused:
+    """There is no TLS: the session is as it was, in the clear. Go on, or call `quit()`.
+
+    Attributes:
+        reply: What the server said to STARTTLS, or words of our own where it does not offer it.
+    """
+
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """The server knows us now.
+
+    Attributes:
+        mechanism: The SASL mechanism that was used.
+        reply: What the server said.
+    """
+
+    mechanism: str
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRefused:
+    """The server does not know us; the session goes on without.
+
+    Attributes:
+        mechanism: The SASL mechanism that was tried; `None` where none could be, and nothing of
+            the credentials was sent.
+        reply: What the server said, or words of our own.
+    """
+
+    mechanism: str | None
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
 class Sent:
     """The message is done with, whatever became of it. Where the session goes on, send another.
 
@@ -101,4 +143,4 @@ class Sent:
     outcome: Outcome
 
 
-ClientEvent: TypeAlias = Ready | Refused | Sent
+ClientEvent: TypeAlias = Ready | Refused | TlsRefused | LoggedIn | LoginRefused | Sent

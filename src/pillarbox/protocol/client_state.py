@@ -21,8 +21,9 @@ class Timeouts:
 
     Args:
         connect: For the connection. The RFC has no word on it; the system waits two minutes.
+        tls: For the handshake, on which the RFCs have no word either.
         greeting: For the 220.
-        command: For the answers to EHLO, MAIL, RCPT and RSET.
+        command: For the answers to EHLO, STARTTLS, AUTH, MAIL, RCPT and RSET.
         data: For the 354.
         block: For the server to take a part of the message.
         end: For the answer to the final dot or the last chunk. Who waits less makes duplicates: the
@@ -34,6 +35,7 @@ class Timeouts:
     """
 
     connect: float = 30.0
+    tls: float = 60.0
     greeting: float = 300.0
     command: float = 300.0
     data: float = 120.0
@@ -57,6 +59,9 @@ class ClientState(enum.Enum):
     """Where the session stands; the value tells the developer who calls out of turn what to do."""
 
     OPENING = "the session is not open yet: call next_event() until it gives Ready"
+    STARTTLS = "STARTTLS is said: call next_event() until it gives NEED_TLS or TlsRefused"
+    TLS = "the TLS handshake is due: call tls_started() when it is done"
+    LOGIN = "a login is under way: call next_event() until it gives LoggedIn or LoginRefused"
     READY = "no message is under way: call send_message() first"
     ENVELOPE = "a message is under way: call next_event() until it gives NEED_BODY or Sent"
     BODY = "a message is under way: call send_part() each time next_event() gives NEED_BODY"
@@ -70,7 +75,10 @@ class Awaited(enum.Enum):
 
     GREETING = "the connection"
     EHLO = "EHLO"
+    LHLO = "LHLO"
     HELO = "HELO"
+    STARTTLS = "STARTTLS"
+    AUTH = "AUTH"
     RSET = "RSET"
     MAIL = "MAIL"
     RCPT = "RCPT"
@@ -86,28 +94,32 @@ class Answer:
     """What is known of an answer before it comes.
 
     Attributes:
-        success: The first digit of a positive one. 4 and 5 are refusals, others break the protocol.
+        success: The first digit of one that lets us go on: 2 or 3; AUTH has both. 4 and 5 are
+            refusals, others break the protocol.
         seconds: How long to wait for it.
     """
 
-    success: int
+    success: tuple[int, ...]
     seconds: Callable[[Timeouts], float]
 
 
-_COMMAND: Final = Answer(2, lambda timeouts: timeouts.command)
+_COMMAND: Final = Answer((2,), lambda timeouts: timeouts.command)
 
 ANSWERS: Final[Mapping[Awaited, Answer]] = MappingProxyType(
     {
-        Awaited.GREETING: Answer(2, lambda timeouts: timeouts.greeting),
+        Awaited.GREETING: Answer((2,), lambda timeouts: timeouts.greeting),
         Awaited.EHLO: _COMMAND,
+        Awaited.LHLO: _COMMAND,
         Awaited.HELO: _COMMAND,
+        Awaited.STARTTLS: _COMMAND,
+        Awaited.AUTH: Answer((2, 3), lambda timeouts: timeouts.command),
         Awaited.RSET: _COMMAND,
         Awaited.MAIL: _COMMAND,
         Awaited.RCPT: _COMMAND,
-        Awaited.DATA: Answer(3, lambda timeouts: timeouts.data),
-        Awaited.END: Answer(2, lambda timeouts: timeouts.end),
-        Awaited.BDAT: Answer(2, lambda timeouts: timeouts.block),
-        Awaited.LAST: Answer(2, lambda timeouts: timeouts.end),
-        Awaited.QUIT: Answer(2, lambda timeouts: timeouts.quit),
+        Awaited.DATA: Answer((3,), lambda timeouts: timeouts.data),
+        Awaited.END: Answer((2,), lambda timeouts: timeouts.end),
+        Awaited.BDAT: Answer((2,), lambda timeouts: timeouts.block),
+        Awaited.LAST: Answer((2,), lambda timeouts: timeouts.end),
+        Awaited.QUIT: Answer((2,), lambda timeouts: timeouts.quit),
     }
 )

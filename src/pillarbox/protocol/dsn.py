@@ -16,6 +16,7 @@ __all__ = [
     "RcptDsn",
     "Return",
     "decode_xtext",
+    "encode_orcpt",
     "encode_xtext",
     "parse_envid",
     "parse_notify",
@@ -32,6 +33,7 @@ _HEXCHAR = re.compile(r"\+([0-9A-F]{2})")
 _ADDRESS_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*+")
 # RFC 6533 §3: utf-8-addr-xtext spells a character as \x{HEX}; utf-8-addr-unitext as itself.
 _EMBEDDED = re.compile(r"\\x\{([0-9A-F]{1,6})\}")
+_NOT_QCHAR = re.compile(r"[^!-*,-<>-\[\]-~]")
 
 
 class Return(enum.Enum):
@@ -161,6 +163,23 @@ def encode_xtext(text: str) -> str:
     if not text.isascii() or not text.isprintable():
         raise ValueError(f"{text!r} is not printable ASCII, so it cannot be xtext")
     return re.sub(r"[+= ]", lambda found: f"+{ord(found[0]):02X}", text)
+
+
+def encode_orcpt(address_type: str, address: str) -> str:
+    """Write ORCPT's value; what `parse_orcpt()` reads again.
+
+    Raises:
+        ValueError: There is no address, no such type, or a character that does not print.
+    """
+    if address_type.lower() == "utf-8":
+        _check_printable(address)
+        # RFC 6533 §3, utf-8-addr-xtext: in ASCII, so that it needs no SMTPUTF8.
+        encoded = _NOT_QCHAR.sub(lambda found: f"\\x{{{ord(found[0]):X}}}", address)
+    else:
+        encoded = encode_xtext(address)
+    value = f"{address_type};{encoded}"
+    parse_orcpt(value)
+    return value
 
 
 def _decode_utf8(text: str) -> str:

@@ -40,7 +40,8 @@ class Offer:
         allows_plaintext_auth: Offer AUTH without TLS, where passwords can be overheard.
         max_auth_failures: After this many the server says 421: guessing has to cost connections.
         max_idle_commands: After this many commands with no message accepted between them the
-            server says 421: NOOP in a loop is no mail.
+            server says 421: NOOP in a loop is no mail. Senders, recipients and messages that are
+            refused count: nobody may go through a dictionary of names.
         accept_bare_newlines: Take messages with a bare CR or LF. Such a one may be two messages to
             the next relay, so this is for programs that keep mail to themselves.
 

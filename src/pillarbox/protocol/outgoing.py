@@ -1,24 +1,27 @@
-"""The message under way to a server: what it needs, how it is put, what became of it.
+"""The message under way to a server: what it needs, how it is asked for, what became of it.
 
 The client's mirror of body.py. `OutgoingMessage` checks everything that goes out before the first
 octet does: no address and no parameter holds a line end, so no command can be smuggled into
-another. It knows no order of commands and no replies but as values: see client.py.
+another. It knows no order of commands (transaction.py) and not how DATA is put (data_writer.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, get_args
+from dataclasses import dataclass
+from typing import TypeAlias, get_args
 
 from pillarbox.protocol.address import AddressError, Path, parse_path
 from pillarbox.protocol.client_event import Outcome, RecipientOutcome
-from pillarbox.protocol.event import BodyType
-from pillarbox.protocol.framing import NewlineCheck
+from pillarbox.protocol.data_writer import DataWriter
+from pillarbox.protocol.dsn import MailDsn, Notify, RcptDsn, encode_orcpt, encode_xtext, parse_envid
+from pillarbox.protocol.event import NO_MAIL_DSN, NO_RCPT_DSN, BodyType
+from pillarbox.protocol.offered import max_recipients, size_limit
 from pillarbox.protocol.replies import TOO_LARGE
 from pillarbox.protocol.reply import Reply
 from pillarbox.protocol.reply_parser import Extensions
 
-__all__ = ["DataWriter", "OutgoingMessage", "size_limit"]
+__all__ = ["AnyRecipient", "OutgoingMessage", "Recipient"]
 
 ADDRESS_NEEDS_SMTPUTF8 = Reply(
     553, "5.6.7", "An address beyond ASCII needs SMTPUTF8, which the server does not offer"
@@ -32,9 +35,27 @@ NEEDS_8BITMIME = Reply(
 NEEDS_BINARYMIME = Reply(
     554, "5.6.3", "A binary message needs BINARYMIME and CHUNKING, which the server does not offer"
 )
+NEEDS_REQUIRETLS = Reply(
+    550, "5.7.30", "The message needs REQUIRETLS, which the server does not offer"
+)
+TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "The server takes fewer recipients of one message")
 
-# RFC 1870 §3: a number of up to 20 digits.
-MAX_SIZE_DIGITS: Final = 20
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A recipient, and what its sender wants to hear (RFC 3461).
+
+    Attributes:
+        address: The address.
+        dsn: When to notify, and the original recipient; goes to servers that offer DSN.
+    """
+
+    address: str | Path
+    dsn: RcptDsn = NO_RCPT_DSN
+
+
+AnyRecipient: TypeAlias = str | Path | Recipient
+"""How a caller may write a recipient."""
 
 
 class OutgoingMessage:
@@ -47,6 +68,8 @@ class OutgoingMessage:
         size: What to announce where the message comes in parts.
         body: What the message is; found out where it is here as a whole.
         smtputf8: The header has UTF-8 (RFC 6532). Addresses beyond ASCII need no such word.
+        dsn: What its sender wants of notifications (RFC 3461).
+        requires_tls: Every hop has to be encrypted and verified (RFC 8689).
 
     Raises:
         AddressError: An address is none.
@@ -56,13 +79,18 @@ class OutgoingMessage:
     __slots__ = (
         "_addresses",
         "_body",
+        "_dsn",
         "_has_utf8_address",
         "_offset",
         "_paths",
+        "_rcpt_dsns",
+        "_requires_tls",
+        "_said",
         "_sender",
         "_size",
         "_smtputf8",
         "data",
+        "end_replies",
         "mail_reply",
         "rcpt_replies",
         "refusal",
@@ -72,12 +100,14 @@ class OutgoingMessage:
     def __init__(
         self,
         mail_from: str | Path,
-        rcpt_tos: Sequence[str | Path],
+        rcpt_tos: Sequence[AnyRecipient],
         data: bytes | None,
         *,
         size: int | None = None,
         body: BodyType | None = None,
         smtputf8: bool = False,
+        dsn: MailDsn = NO_MAIL_DSN,
+        requires_tls: bool = False,
     ) -> None:
         if isinstance(rcpt_tos, str) or not rcpt_tos:
             raise ValueError("rcpt_tos is a list of one address at least: ['ann@example.org']")
@@ -86,12 +116,17 @@ class OutgoingMessage:
         if size is not None and size < 0:
             raise ValueError(f"size is {size}; a message has 0 octets at the least")
         self._sender = _path(mail_from)
-        self._paths = [_path(address) for address in rcpt_tos]
-        self._addresses = [str(address) for address in rcpt_tos]
+        recipients = [one if isinstance(one, Recipient) else Recipient(one) for one in rcpt_tos]
+        self._paths = [_path(one.address) for one in recipients]
+        self._addresses = [str(one.address) for one in recipients]
+        self._said = len(recipients)  # how many of them this server can be told of
         if b"" in self._paths:
             raise AddressError("A recipient is empty; write 'ann@example.org'")
         self._has_utf8_address = not all(map(bytes.isascii, (self._sender, *self._paths)))
         self._smtputf8 = smtputf8 or self._has_utf8_address
+        self._dsn = _mail_parameters(dsn)
+        self._rcpt_dsns = [_rcpt_parameters(one.dsn) for one in recipients]
+        self._requires_tls = requires_tls
         self._size = size if data is None else len(data)
         if body is None and data is not None and not data.isascii():
             body = "8BITMIME"
@@ -103,12 +138,14 @@ class OutgoingMessage:
         """Puts the message for DATA; `None` where it goes by BDAT, as it is."""
         self.mail_reply: Reply | None = None
         self.rcpt_replies: list[Reply] = []
+        self.end_replies: list[tuple[Reply, str]] = []
+        """LMTP's answers to the whole message, one for each recipient taken, and the command."""
         self.refusal: tuple[Reply, str] | None = None
         """What the server said of the first chunk that it refused, and the command."""
 
     # What the server has to offer
 
-    def refusal_by(self, extensions: Extensions) -> Reply | None:
+    def refusal_by(self, extensions: Extensions, *, is_tls: bool = False) -> Reply | None:
         """Tell why this message cannot be sent to a server that offers no more than this."""
         if self._smtputf8 and "SMTPUTF8" not in extensions:
             return ADDRESS_NEEDS_SMTPUTF8 if self._has_utf8_address else HEADER_NEEDS_SMTPUTF8
@@ -116,17 +153,23 @@ class OutgoingMessage:
             return NEEDS_8BITMIME
         if self._body == "BINARYMIME" and not {"BINARYMIME", "CHUNKING"} <= extensions.keys():
             return NEEDS_BINARYMIME
+        # Only what is told to us within TLS may be believed, and then it is not taken away again.
+        if self._requires_tls and not (is_tls and "REQUIRETLS" in extensions):
+            return NEEDS_REQUIRETLS
         limit = size_limit(extensions)
         if limit and self._size is not None and self._size > limit:
             return TOO_LARGE.saying(f"The server takes messages of up to {limit} octets")
         return None
 
     def choose_form(self, extensions: Extensions, *, chunking: bool) -> None:
-        """Decide between BDAT and DATA; a message that is here as a whole is checked for DATA.
+        """Decide between BDAT and DATA, and how many recipients may be named.
+
+        A message that is here as a whole is checked for DATA.
 
         Raises:
             ValueError: It cannot go by DATA; nothing has been sent.
         """
+        self._said = min(len(self._paths), max_recipients(extensions) or len(self._paths))
         if chunking and "CHUNKING" in extensions:
             return
         if self._body == "BINARYMIME":
@@ -150,11 +193,17 @@ class OutgoingMessage:
             line += b" BODY=%b" % (self._body or "8BITMIME").encode()
         if self._smtputf8:
             line += b" SMTPUTF8"
-        return line
+        if self._requires_tls:
+            line += b" REQUIRETLS"
+        return line + self._dsn if "DSN" in extensions else line
 
-    def rcpt_commands(self) -> list[bytes]:
-        """Give the RCPT commands."""
-        return [b"RCPT TO:<%b>" % path for path in self._paths]
+    def rcpt_commands(self, extensions: Extensions) -> list[bytes]:
+        """Give the RCPT commands, as many as the server takes of one message (RFC 9422)."""
+        has_dsn = "DSN" in extensions
+        return [
+            b"RCPT TO:<%b>%b" % (path, dsn if has_dsn else b"")
+            for path, dsn in zip(self._paths[: self._said], self._rcpt_dsns, strict=False)
+        ]
 
     def take_slice(self, octets: int) -> tuple[bytes, bool]:
         """Take the next octets of a message that is here as a whole; tell whether they end it."""
@@ -166,11 +215,11 @@ class OutgoingMessage:
     # What became of it
 
     @property
-    def has_recipients(self) -> bool:
-        """Whether the server takes the message for anybody, as far as it has said."""
+    def taken(self) -> int:
+        """For how many recipients the server takes the message, as far as it has said."""
         if self.mail_reply is not None and not self.mail_reply.is_positive:
-            return False
-        return any(reply.is_positive for reply in self.rcpt_replies)
+            return 0
+        return sum(reply.is_positive for reply in self.rcpt_replies)
 
     def outcome(self, reply: Reply, command: str | None, *, is_sent: bool = False) -> Outcome:
         """Tell what became of it.
@@ -180,17 +229,47 @@ class OutgoingMessage:
             command: What it answers; `None` where it is our own.
             is_sent: The server has the whole message, and did not answer.
         """
-        # LMTP answers for each recipient (RFC 2033 §4.2): a list of replies will come here.
+        is_in_doubt = is_sent and self.refusal is None and self.taken > 0
         if self.mail_reply is not None and not self.mail_reply.is_positive:
             reply, command = self.mail_reply, "MAIL"
-        elif self.refusal is not None:
+            return Outcome(tuple(RecipientOutcome(one, reply, command) for one in self._addresses))
+        if self.refusal is not None:
             reply, command = self.refusal
-        recipients = [RecipientOutcome(address, reply, command) for address in self._addresses]
-        for number, rcpt_reply in enumerate(self.rcpt_replies):
-            if command != "MAIL" and not rcpt_reply.is_positive:
-                recipients[number] = RecipientOutcome(self._addresses[number], rcpt_reply, "RCPT")
-        is_in_doubt = is_sent and self.refusal is None and self.has_recipients
+        ends = iter(self.end_replies)
+        recipients: list[RecipientOutcome] = []
+        for number, address in enumerate(self._addresses):
+            if number >= self._said:
+                one = RecipientOutcome(address, TOO_MANY_RECIPIENTS, None)
+            elif number >= len(self.rcpt_replies):
+                one = RecipientOutcome(address, reply, command)
+            elif not self.rcpt_replies[number].is_positive:
+                one = RecipientOutcome(address, self.rcpt_replies[number], "RCPT")
+            else:
+                one = RecipientOutcome(address, *next(ends, (reply, command)))
+            recipients.append(one)
         return Outcome(tuple(recipients), is_in_doubt)
+
+
+def _mail_parameters(dsn: MailDsn) -> bytes:
+    text = ""
+    if dsn.ret is not None:
+        text += f" RET={dsn.ret.value}"
+    if dsn.envid is not None:
+        envid = encode_xtext(dsn.envid)
+        parse_envid(envid)
+        text += f" ENVID={envid}"
+    return text.encode()
+
+
+def _rcpt_parameters(dsn: RcptDsn) -> bytes:
+    text = ""
+    if dsn.notify is not None:
+        names = ("SUCCESS", "FAILURE", "DELAY")
+        words = [name for name in names if Notify[name] in dsn.notify]
+        text += f" NOTIFY={','.join(words) or 'NEVER'}"
+    if dsn.orcpt is not None:
+        text += f" ORCPT={encode_orcpt(dsn.orcpt_type or 'rfc822', dsn.orcpt)}"
+    return text.encode()
 
 
 def _path(address: str | Path) -> bytes:
@@ -208,55 +287,3 @@ def _path(address: str | Path) -> bytes:
     if end != len(octets) + 2:
         raise AddressError(f"{address!r}: Not an address")
     return path.octets
-
-
-def size_limit(extensions: Extensions) -> int | None:
-    """Read the largest message that the server takes (RFC 1870 §3); `None` is no limit known."""
-    for limit in extensions.get("SIZE", ())[:1]:
-        if limit.isascii() and limit.isdigit() and len(limit) <= MAX_SIZE_DIGITS:
-            return int(limit) or None
-    return None
-
-
-class DataWriter:
-    """Puts a message for DATA, part by part: stuffs dots, adds the end (RFC 5321 §4.5.2).
-
-    Args:
-        is_checked: The message has passed `check` as a whole.
-    """
-
-    __slots__ = ("_newlines", "_tail", "octets")
-
-    def __init__(self, *, is_checked: bool = False) -> None:
-        self.octets = 0
-        """How much of the message was written."""
-        self._newlines = None if is_checked else NewlineCheck()
-        self._tail = b"\r\n"  # the CRLF of the DATA line counts as the one before the first dot
-
-    def check(self, part: bytes, *, is_last: bool) -> None:
-        """Look for what DATA cannot carry.
-
-        Raises:
-            ValueError: There is a bare CR or LF. The next relay may take it for the end of a line,
-                and so this message for two (RFC 5321 §2.3.8).
-        """
-        if self._newlines is not None and not self._newlines.accepts(part, final=is_last):
-            raise ValueError(
-                "the message has a CR or LF that is not part of a CRLF, which DATA cannot carry:"
-                " end each line in CRLF, or send it as BINARYMIME to a server that offers CHUNKING"
-            )
-
-    def write(self, part: bytes, *, is_last: bool) -> bytes:
-        """Give the octets that go out for this part.
-
-        Raises:
-            ValueError: See `check`.
-        """
-        self.check(part, is_last=is_last)
-        self.octets += len(part)
-        joined = self._tail + part
-        stuffed = joined.replace(b"\r\n.", b"\r\n..")[len(self._tail) :]
-        self._tail = joined[-2:]
-        if not is_last:
-            return stuffed
-        return stuffed + (b".\r\n" if self._tail == b"\r\n" else b"\r\n.\r\n")

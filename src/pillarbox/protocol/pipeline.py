@@ -71,7 +71,6 @@ class Pipeline:
 
     def advance(self) -> None:
         """Say what may be said by now of what is queued."""
-        # What AUTH says will have to be hidden from the trace here.
         while self._queue and (self.is_pipelined or not self.awaited):
             line, awaited = self._queue.popleft()
             self._out.append(line + b"\r\n")
@@ -79,20 +78,35 @@ class Pipeline:
             self.steps += 1
             self._show("C: ", line)
 
+    def say_secret(self, line: bytes, awaited: Awaited, *, shown: bytes) -> None:
+        """Say a line at once, when nothing else is under way, and show another one in its place."""
+        self._out.append(line + b"\r\n")
+        self.awaited.append(awaited)
+        self.steps += 1
+        self._show("C: ", shown)
+
     def write(self, octets: bytes) -> None:
         """Send octets of the message."""
         self._out.append(octets)
         self.steps += 1
 
-    def write_chunk(self, command: bytes, awaited: Awaited, octets: bytes) -> None:
+    def write_chunk(
+        self, command: bytes, awaited: Awaited, octets: bytes, *, answers: int = 1
+    ) -> None:
         """Say a BDAT command and send its octets; ask `has_room` before."""
         self.say((command, awaited))
+        self.awaited.extend([awaited] * (answers - 1))
         self._out.append(octets)
         self._show("C: ", b"(%d octets)" % len(octets))
 
-    def end_data(self, octets: int) -> None:
-        """Wait for the answer to a message of this size, whose final dot was written."""
-        self.awaited.append(Awaited.END)
+    def end_data(self, octets: int, *, answers: int = 1) -> None:
+        """Wait for the answer to a message of this size, whose final dot was written.
+
+        Args:
+            octets: The size.
+            answers: How many there are: in LMTP one for each recipient (RFC 2033 §4.2).
+        """
+        self.awaited.extend([Awaited.END] * answers)
         self._show("C: ", b"(%d octets)" % octets)
         self._show("C: ", b".")
 
@@ -106,6 +120,11 @@ class Pipeline:
     def unsay(self) -> None:
         """Forget what is queued and not said."""
         self._queue.clear()
+
+    def begin_anew(self) -> None:
+        """Forget what was learnt of the server in the clear (RFC 3207 §4.2)."""
+        self.is_pipelined = False
+        self.steps += 1
 
     def clear(self) -> None:
         """Forget everything: the session is over."""
@@ -135,7 +154,7 @@ class Pipeline:
         if not self.awaited:
             return reply, None
         awaited = self.awaited.popleft()
-        if reply.code // 100 not in (ANSWERS[awaited].success, 4, 5):
+        if reply.code // 100 not in (*ANSWERS[awaited].success, 4, 5):
             raise broken(f"{awaited.value} was answered by {reply}")
         return reply, awaited
 

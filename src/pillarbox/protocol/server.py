@@ -330,11 +330,9 @@ class ServerConnection:
             self._refuse(row.refusals.get(state) or error.reply)
             return None
         if state in row.legal:
-            if not self._leads_on(parsed):
-                self._idle_commands += 1
-                if self._idle_commands > self.offer.max_idle_commands:
-                    self._cut_off(replies.TOO_MANY_COMMANDS)
-                    return NEED_CLOSE
+            if not self._leads_on(parsed) and self._is_one_too_many():
+                self._cut_off(replies.TOO_MANY_COMMANDS)
+                return NEED_CLOSE
             return _RUN[type(parsed)](self, parsed)
         self._refuse(row.refusals[state])
         if isinstance(parsed, command.Bdat) and self._state is not _CLOSED:
@@ -348,6 +346,16 @@ class ServerConnection:
         if isinstance(parsed, Rcpt):
             return len(self.rcpts) < self.offer.max_recipients
         return isinstance(parsed, command.Bdat) and (parsed.is_last or parsed.octets > 0)
+
+    def _is_one_too_many(self) -> bool:
+        """Count a command that brought no message nearer."""
+        self._idle_commands += 1
+        return self._idle_commands > self.offer.max_idle_commands
+
+    def _end_flood(self) -> None:
+        """Count what was refused: whoever guesses names has an end, as NOOP in a loop has."""
+        if self._is_one_too_many():
+            self._cut_off(replies.TOO_MANY_COMMANDS)
 
     def _max_line_octets(self) -> int:
         """Tell how long a command may be: AUTH brings a response with it (RFC 4954 §4)."""
@@ -512,10 +520,22 @@ class ServerConnection:
         elif auth.mechanism not in names:
             self._refuse(replies.AUTH_UNKNOWN)
         else:
-            mechanism = self.offer.mechanisms[auth.mechanism](self.tls_facts)
+            mechanism = self.offer.mechanisms[auth.mechanism](self._facts_for(auth.mechanism))
             self._exchange = AuthExchange(auth.mechanism, mechanism)
             return self._advance(self._exchange.start(auth.initial))
         return None
+
+    def _facts_for(self, mechanism: str) -> TlsFacts | None:
+        """Give what a mechanism may know of TLS.
+
+        Bindings are for -PLUS, and for its twin without, which has to notice a client that did not
+        see -PLUS on the list. Where it is not on the list, the client is right (RFC 5802 §6).
+        """
+        facts = self.tls_facts
+        if facts is None or mechanism.endswith("-PLUS"):
+            return facts
+        has_plus = f"{mechanism}-PLUS" in self.offer.mechanisms
+        return facts if has_plus else TlsFacts(client_name=facts.client_name)
 
     def _next_response(self) -> Event | Need | None:
         exchange = cast("AuthExchange", self._exchange)
@@ -686,6 +706,8 @@ class ServerConnection:
         if reply.is_positive:
             self.mail = mail
             self._state = _MAIL
+        else:
+            self._end_flood()
 
     def _answer_rcpt(self, rcpt: Rcpt, reply: Reply) -> None:
         mail = cast("Mail", self.mail)
@@ -693,6 +715,8 @@ class ServerConnection:
         if reply.is_positive:
             self.rcpts.append(rcpt)
             self._state = _RCPT
+        else:
+            self._end_flood()
 
     def _answer_message(self, answers: Sequence[Reply]) -> None:
         mail = cast("Mail", self.mail)
@@ -708,6 +732,8 @@ class ServerConnection:
             self._out.append(reply.render(utf8=True) if mail.smtputf8 else reply.wire)
         if any(reply.is_positive for reply in answers):
             self._errors = self._idle_commands = 0
+        else:
+            self._end_flood()
         self._end_transaction()
 
     def _note_answer(self, body: IncomingBody, answers: tuple[Reply, ...]) -> None:
