@@ -89,7 +89,7 @@ class Index:
             return
         execute = self._connection.execute
         select = (
-            f"SELECT words.number, {_COLUMNS} FROM backlog JOIN words"
+            f"SELECT words.number, {_COLUMNS} FROM backlog CROSS JOIN words"
             " ON words.number = backlog.number WHERE work ="
         )
         execute(f"INSERT INTO found (rowid, {_COLUMNS}) {select} {_WAITS}")

@@ -55,6 +55,7 @@ from pillarbox.catcher.store import Chosen, Limits, Selection, Store
 from pillarbox.catcher.summary import Counts, Page, Stored, Summary
 from pillarbox.catcher.wanted import Wanted
 from pillarbox.catcher.watch import Watch
+from pillarbox.catcher.words import storable
 
 __all__ = ["Limits", "Mailbox", "MailboxError", "MailboxFull", "MessageNotFound"]
 
@@ -104,7 +105,7 @@ class Mailbox:
         """Give the same for the mail of one named mailbox; what is added goes there."""
         scoped = object.__new__(type(self))
         scoped.__dict__.update(self.__dict__)
-        scoped.name = name
+        scoped.name = storable(name)
         return scoped
 
     def close(self) -> None:

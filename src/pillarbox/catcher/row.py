@@ -18,7 +18,7 @@ from pillarbox.catcher.header import Address
 from pillarbox.catcher.message import Role, parse_message
 from pillarbox.catcher.summary import Summary
 from pillarbox.catcher.tags import checked_tags, tags_of
-from pillarbox.catcher.words import Words, words_of
+from pillarbox.catcher.words import Words, storable, words_of
 
 __all__ = ["Row", "arrival_of", "microseconds", "row_of", "summaries_of"]
 
@@ -62,7 +62,7 @@ def row_of(arrival: Arrival) -> Row:
         inlines=roles.count(Role.INLINE),
         tags=_sorted(checked_tags([*arrival.tags, *tags_of(message)])),
         identity=arrival.identity,
-        mailboxes=tuple(sorted(set(arrival.mailboxes))),
+        mailboxes=tuple(sorted(set(map(storable, arrival.mailboxes)))),
     )
     kept = [
         summary.message_id,
@@ -89,7 +89,7 @@ def row_of(arrival: Arrival) -> Row:
     return Row(
         summary=summary,
         message=(arrival.id, time, summary.size, summary.attachments, summary.inlines),
-        content=(_dump(kept), _dump(envelope), "\n".join(arrival.transcript)),
+        content=(_dump(kept), _dump(envelope), storable("\n".join(arrival.transcript))),
         words=words_of(message, mail_from=arrival.mail_from),
         octets=arrival.octets,
     )

@@ -80,7 +80,7 @@ CREATE VIRTUAL TABLE found USING fts5 (
     {", ".join(place for place in PLACES if place != "headers")},
     content='words', content_rowid='number', tokenize='trigram case_sensitive 1'
 );
-INSERT INTO found (found, rank) VALUES ('automerge', 16);
+INSERT INTO found (found, rank) VALUES ('automerge', 8);
 """
 
 # What makes of version N, at [N - 1], version N + 1.

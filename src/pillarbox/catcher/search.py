@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from email.utils import parsedate_to_datetime
 
-from pillarbox.catcher.words import fold
+from pillarbox.catcher.words import fold, storable
 
 __all__ = ["Condition", "Header", "Query", "State", "Tag", "Term", "Text", "parse_query"]
 
@@ -112,6 +112,11 @@ class Query:
 
     terms: tuple[Term, ...] = ()
 
+    @property
+    def is_of_text(self) -> bool:
+        """Whether texts have to be looked at, so that it is worth to do it once only."""
+        return any(isinstance(term, Text | Header) for term in self.terms)
+
     def condition(self, *, is_indexed: bool) -> Condition:
         """Give the SQL.
 
@@ -188,7 +193,7 @@ def _term(name: str, text: str, is_negated: bool, zone: tzinfo) -> Term | None:
     if key == "header" or name.startswith("header:") or key.startswith("x-"):
         return _header(name, text, is_negated)
     if key == "tag":
-        return Tag(" ".join(text.split()), is_negated)
+        return Tag(storable(" ".join(text.split())), is_negated)
     if key in ("is", "has"):
         sql = _STATES.get(name + text.lower())
         return None if sql is None else State(sql, is_negated=is_negated)
@@ -272,8 +277,8 @@ def _in_index(terms: Sequence[Text]) -> Condition:
     scans = [_instr(term) for term in terms]
     sql = (
         "message.number IN (SELECT rowid FROM found WHERE found MATCH ?"
-        " UNION ALL SELECT words.number FROM backlog JOIN words ON words.number = backlog.number"
-        f" WHERE {' AND '.join(scan.sql for scan in scans)})"
+        " UNION ALL SELECT words.number FROM backlog CROSS JOIN words"
+        f" ON words.number = backlog.number AND {' AND '.join(scan.sql for scan in scans)})"
     )
     return Condition(sql, (match, *(value for scan in scans for value in scan.values)))
 

@@ -28,10 +28,12 @@ from pillarbox.catcher.schema import NotOurs, migrate
 from pillarbox.catcher.search import Query, header_has
 from pillarbox.catcher.summary import Counts, Page, Stored, Summary
 from pillarbox.catcher.tags import checked_tags
+from pillarbox.catcher.words import storable
 
 __all__ = ["Limits", "Selection", "Store"]
 
 BUSY_SECONDS = 5.0
+MANY_FOUND = 10_000
 
 
 _INSERT_MESSAGE = (
@@ -194,21 +196,56 @@ class Store:
             connection.execute(
                 "UPDATE content SET transcript = ?"
                 " WHERE number = (SELECT number FROM message WHERE id = ?)",
-                ("\n".join(lines), id_),
+                (storable("\n".join(lines)), storable(id_)),
             )
 
     # Out
 
     def page(self, query: Query, scope: str | None, *, start: int, limit: int) -> Page:
         """Give a piece of what a query finds, newest first, and counts of the same moment."""
-        with self._look():
+        start = max(start, 0)
+        with self._look() as connection:
+            whole = self.counts(Query(), scope)
+            if query.is_of_text:
+                found, summaries = self._find(connection, query, scope, start, limit)
+            else:
+                found = self.counts(query, scope)
+                summaries = self.summaries(query, scope, start=start, limit=limit)
             return Page(
-                summaries=tuple(self.summaries(query, scope, start=start, limit=limit)),
+                summaries=tuple(summaries),
                 start=start,
-                found=self.counts(query, scope),
-                mailbox=self.counts(Query(), scope),
+                found=found,
+                mailbox=whole,
                 tags=tuple(self.tags(scope)),
             )
+
+    def _find(
+        self,
+        connection: sqlite3.Connection,
+        query: Query,
+        scope: str | None,
+        start: int,
+        limit: int,
+    ) -> tuple[Counts, list[Summary]]:
+        """Search once, then count and order what was found."""
+        where, values = self._where(query, scope)
+        connection.execute("DELETE FROM chosen")
+        connection.execute(f"INSERT INTO chosen SELECT number FROM message WHERE {where}", values)
+        total, unread = connection.execute(
+            "SELECT count(*), count(*) - ifnull(sum(is_read), 0)"
+            " FROM chosen CROSS JOIN message USING (number)"
+        ).fetchone()
+        # Of many it is faster to begin at the newest and leave out what was not found; of a few,
+        # to put them in order.
+        is_many = total > MANY_FOUND
+        tables = "message CROSS JOIN chosen" if is_many else "chosen CROSS JOIN message"
+        summaries = summaries_of(
+            connection,
+            f"SELECT number FROM {tables} USING (number)"
+            " ORDER BY time DESC, number DESC LIMIT ? OFFSET ?",
+            (limit, start),
+        )
+        return Counts(total=total, unread=unread), summaries
 
     def summaries(
         self, query: Query, scope: str | None, *, start: int = 0, limit: int = -1
@@ -286,13 +323,13 @@ class Store:
         where, values = self._where(query, scope, is_indexed=False)
         with self._look() as connection:
             sql = f"SELECT 1 FROM message WHERE id = ? AND {where}"
-            return connection.execute(sql, (id_, *values)).fetchone() is not None
+            return connection.execute(sql, (storable(id_), *values)).fetchone() is not None
 
     def _number(self, id_: str, scope: str | None) -> int:
         where, values = self._where(Query(), scope)
         with self._look() as connection:
             sql = f"SELECT number FROM message WHERE id = ? AND {where}"
-            row = connection.execute(sql, (id_, *values)).fetchone()
+            row = connection.execute(sql, (storable(id_), *values)).fetchone()
         if row is None:
             raise MessageNotFound(f"there is no message {id_}")
         number: int = row[0]
@@ -335,6 +372,7 @@ class Store:
     def rename_tag(self, tag: str, names: Sequence[str], scope: str | None) -> Chosen:
         """Put another tag, or none, in the place of one."""
         checked = checked_tags(names)
+        tag = storable(tag)
         with self._change() as connection:
             self._choose(Query(), scope, "number IN (SELECT number FROM tag WHERE name = ?)", tag)
             connection.execute("DELETE FROM tag WHERE name = ? AND number IN chosen", (tag,))
@@ -427,7 +465,8 @@ class Store:
             self._write.execute(insert, (*values, *where_values))
         else:
             self._write.executemany(
-                f"{insert} AND id = ?", ((*values, *where_values, id_) for id_ in selection)
+                f"{insert} AND id = ?",
+                ((*values, *where_values, storable(id_)) for id_ in selection),
             )
 
     def _chosen(self, *, are_told: bool = True) -> Chosen:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from pillarbox.catcher.header import Address
 from pillarbox.catcher.message import ParsedMessage
 
-__all__ = ["Words", "fold", "words_of"]
+__all__ = ["Words", "fold", "storable", "words_of"]
 
 # What is longer is no text that somebody wrote.
 MAX_CHARACTERS = 4_000_000
@@ -74,8 +74,13 @@ def fold(text: str) -> str:
     else:
         # Decomposed and composed are one character to whoever reads; folding can part them again.
         text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
-        text = _SURROGATE.sub("\ufffd", text)
+        text = storable(text)
     return " ".join(text.replace("\0", " ").split())
+
+
+def storable(text: str) -> str:
+    """Give a text without lone surrogates, which no file takes."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def words_of(message: ParsedMessage, *, mail_from: str) -> Words:
