@@ -18,7 +18,18 @@ LAYERS = (
     ("__main__", "cli", "pytest_plugin", "testing"),
     ("catcher", "dump", "relay", "mailman"),
     ("asyncio", "smtpd"),
-    ("handler", "envelope", "config", "listen", "certificate", "login", "scram", "log", "counters"),
+    (
+        "handler",
+        "envelope",
+        "config",
+        "listen",
+        "certificate",
+        "login",
+        "scram",
+        "log",
+        "counters",
+        "dialogue",
+    ),
     ("protocol",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
