@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -62,14 +63,18 @@ Change: TypeAlias = New | Updated | Deleted | Truncated | Pruned | Stats
 class Changes:
     """Tells subscribers of changes, one at a time and in their order, in whichever thread.
 
-    A change is noted while the store is locked, and told when it is no more: a subscriber may ask
-    the mailbox, and nobody waits for it but who made a change at the same time.
+    A change is made and noted under one lock, and told when nothing is locked any more: a
+    subscriber may ask the mailbox, and nobody waits for it but who made a change at the same time.
+
+    Args:
+        stats: Counts the messages of all, or of one named mailbox.
     """
 
-    def __init__(self, counts: Callable[[str | None], Stats]) -> None:
-        self._counts = counts
+    def __init__(self, stats: Callable[[str | None], Stats]) -> None:
+        self._stats = stats
         self._subscribers: dict[object, tuple[str | None, Callable[[Change], object]]] = {}
-        self._noted: deque[tuple[Change, Collection[str] | None]] = deque()
+        self._noted: deque[tuple[Change, Collection[str] | None, bool]] = deque()
+        self._noting = threading.RLock()
         self._telling = threading.RLock()
 
     def __bool__(self) -> bool:
@@ -81,35 +86,49 @@ class Changes:
     ) -> Callable[[], None]:
         """Tell a callback of changes, in all or in one named mailbox; give what ends that."""
         key = object()
-        self._subscribers = {**self._subscribers, key: (scope, callback)}
+        with self._noting:
+            self._subscribers = {**self._subscribers, key: (scope, callback)}
 
         def cancel() -> None:
-            self._subscribers = {
-                other: value for other, value in self._subscribers.items() if other is not key
-            }
+            with self._noting:
+                left = dict(self._subscribers)
+                left.pop(key, None)
+                self._subscribers = left
 
         return cancel
 
-    def note(self, change: Change, scopes: Collection[str] | None = None) -> None:
-        """Note a change of the whole and of some named mailboxes; `None` is all of them."""
-        if self._subscribers:
-            self._noted.append((change, scopes))
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Make a change and note it; it is told behind."""
+        with self._noting:
+            yield
+        if self._noted:
+            self._tell()
 
-    def tell(self) -> None:
-        """Tell what was noted."""
-        if not self._noted:
-            return
+    def note(
+        self, change: Change, scopes: Collection[str] | None = None, *, is_for_whole: bool = True
+    ) -> None:
+        """Note a change of some named mailboxes, `None` for each of them, and of the whole."""
+        if self._subscribers:
+            self._noted.append((change, scopes, is_for_whole))
+
+    def _tell(self) -> None:
         with self._telling:
-            touched: set[object] = set()
+            subscribers = self._subscribers
+            touched: dict[object, None] = {}
             while self._noted:
-                change, scopes = self._noted.popleft()
-                for key, (scope, callback) in self._subscribers.items():
-                    if scope is None or scopes is None or scope in scopes:
-                        touched.add(key)
+                change, scopes, is_for_whole = self._noted.popleft()
+                for key, (scope, callback) in subscribers.items():
+                    is_concerned = scopes is None or scope in scopes
+                    if is_for_whole if scope is None else is_concerned:
+                        touched[key] = None
                         _call(callback, change)
-            for key, (scope, callback) in self._subscribers.items():
-                if key in touched:
-                    _call(callback, self._counts(scope))
+            stats: dict[str | None, Stats] = {}
+            for key in touched:
+                scope, callback = subscribers[key]
+                if scope not in stats:
+                    stats[scope] = self._stats(scope)
+                _call(callback, stats[scope])
 
 
 def _call(callback: Callable[[Change], object], change: Change) -> None:

@@ -12,23 +12,28 @@
 Every method may be called from every thread, and blocks as long as SQLite does: about a fifth of a
 millisecond for `add()` of a small message. What it gives are frozen values (summary.py, change.py).
 What fails raises `MessageNotFound` where there is no such message, and `MailboxError` when the
-store cannot do it: its text tells an operator what to do, and nothing was changed.
+store cannot do it (`MailboxFull` for want of room): its text tells an operator what to do, and
+nothing was changed.
 
 A named mailbox is a part of the whole: an arrival tells in `mailboxes` which ones it goes to, and
 may be in several. Without a name one sees all. What is deleted in a named mailbox stays in the
 others; what is in no named mailbox any more is gone. Read and unread and tags belong to the
 message, the same in each.
 
-The SQL is in store.py, the query language in search.py, files of mail in archive.py.
+The query language is in search.py, the SQL in store.py, the tables in schema.py; files of mail are
+read and written by archive.py.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from typing import Self
@@ -44,15 +49,19 @@ from pillarbox.catcher.change import (
     Truncated,
     Updated,
 )
-from pillarbox.catcher.search import condition_of
-from pillarbox.catcher.store import Limits, MailboxError, MessageNotFound, Store
+from pillarbox.catcher.failure import MailboxError, MailboxFull, MessageNotFound
+from pillarbox.catcher.search import Query, parse_query
+from pillarbox.catcher.store import Chosen, Limits, Selection, Store
 from pillarbox.catcher.summary import Counts, Page, Stored, Summary
+from pillarbox.catcher.wanted import Wanted
+from pillarbox.catcher.watch import Watch
+from pillarbox.catcher.words import storable
 
-__all__ = ["Limits", "Mailbox", "MailboxError", "MessageNotFound"]
+__all__ = ["Limits", "Mailbox", "MailboxError", "MailboxFull", "MessageNotFound"]
 
 log = logging.getLogger("pillarbox")
 
-# So many changes are told one by one; of more a view hears that it should load anew.
+# So many changes are told one by one; of more a subscriber hears that it should look anew.
 MAX_TOLD = 100
 
 
@@ -63,6 +72,10 @@ class Mailbox:
         path: A file for SQLite, made if there is none; `None` keeps the mail in memory.
         limits: How much to keep.
         clock: Tells the time in UTC.
+
+    Attributes:
+        name: That of a named mailbox; `None` for the whole.
+        path: The file, if there is one.
 
     Raises:
         MailboxError: The file cannot be opened; the text tells what to do.
@@ -76,20 +89,28 @@ class Mailbox:
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.name: str | None = None
-        self.limits = limits
+        self.path = None if path is None else os.fspath(path)
+        self._limits = limits
         self._clock = clock
-        self._store = Store(None if path is None else os.fspath(path))
+        self._store = Store(self.path, max_told=MAX_TOLD)
         self._changes = Changes(self._stats)
+        self._watch = Watch(self._store, self._changes)
+        try:
+            self.prune()
+        except BaseException:
+            self._store.close()
+            raise
 
     def scoped(self, name: str) -> Mailbox:
         """Give the same for the mail of one named mailbox; what is added goes there."""
-        scoped = object.__new__(Mailbox)
+        scoped = object.__new__(type(self))
         scoped.__dict__.update(self.__dict__)
-        scoped.name = name
+        scoped.name = storable(name)
         return scoped
 
     def close(self) -> None:
-        """Close the store. Mail in memory is gone then."""
+        """Close the store; what comes after raises. Mail in memory is gone then."""
+        self._watch.stop()
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -105,27 +126,32 @@ class Mailbox:
 
         Raises:
             MailboxError: It could not be stored; nothing of it was.
+            ValueError: There is a message of that id.
         """
         return self.add_all([arrival])[0]
 
-    def add_all(self, arrivals: Iterable[Arrival]) -> list[Summary]:
-        """Keep several messages in one transaction: all of them or none.
+    def add_all(self, arrivals: Iterable[Arrival]) -> Sequence[Summary]:
+        """Keep several messages, all of them or none; cheaper than one by one.
 
         Raises:
             MailboxError: They could not be stored; nothing of them was.
+            ValueError: There is a message of one's id.
         """
         if self.name is not None:
-            arrivals = [
-                replace(arrival, mailboxes=(*arrival.mailboxes, self.name)) for arrival in arrivals
-            ]
-        with self._store.lock:
+            name = self.name
+            arrivals = [replace(one, mailboxes=(*one.mailboxes, name)) for one in arrivals]
+        with self._changes.noting():
             summaries = self._store.add(arrivals)
             for summary in summaries:
+                self._watch.is_own(summary.id)
                 self._changes.note(New(summary), summary.mailboxes)
-        self._changes.tell()
+            try:
+                self._prune()
+            except MailboxError as error:  # the message is stored all the same
+                log.error("%s; nothing older was deleted to make room", error)
         return summaries
 
-    def set_transcript(self, id: str, lines: Sequence[str]) -> None:  # noqa: A002
+    def set_transcript(self, id: str, lines: Sequence[str]) -> None:  # noqa: A002  # as everywhere
         """Keep the SMTP dialogue of a message; without effect if it has gone."""
         self._store.set_transcript(id, lines)
 
@@ -157,11 +183,11 @@ class Mailbox:
 
     def latest(self, query: str = "", *, zone: tzinfo = UTC) -> Summary | None:
         """Give the newest message, or the newest that a query finds; `None` without one."""
-        found = self._store.summaries(condition_of(query, zone=zone), self.name, limit=1)
+        found = self._store.summaries(parse_query(query, zone=zone), self.name, limit=1)
         return found[0] if found else None
 
     def list(self, *, start: int = 0, limit: int = 50) -> Page:
-        """List messages, newest first."""
+        """List messages, newest first; the later one first of those that came at one time."""
         return self.search("", start=start, limit=limit)
 
     def search(self, query: str, *, start: int = 0, limit: int = 50, zone: tzinfo = UTC) -> Page:
@@ -173,25 +199,15 @@ class Mailbox:
             limit: How many to give.
             zone: Where the dates in the query are.
         """
-        condition = condition_of(query, zone=zone)
-        with self._store.lock:
-            return Page(
-                summaries=tuple(
-                    self._store.summaries(condition, self.name, start=start, limit=limit)
-                ),
-                start=start,
-                found=self._store.counts(condition, self.name),
-                mailbox=self.counts(),
-                tags=tuple(self.tags()),
-            )
+        return self._store.page(parse_query(query, zone=zone), self.name, start=start, limit=limit)
 
     def find(self, query: str = "", *, zone: tzinfo = UTC) -> Sequence[Summary]:
         """Give all messages that a query finds, newest first."""
-        return self._store.summaries(condition_of(query, zone=zone), self.name)
+        return self._store.summaries(parse_query(query, zone=zone), self.name)
 
     def counts(self) -> Counts:
         """Tell how many messages there are, and how many of them are unread."""
-        return self._store.counts(condition_of(""), self.name)
+        return self._store.counts(Query(), self.name)
 
     def tags(self) -> dict[str, int]:
         """Give all tags in their order, with how many messages have each."""
@@ -201,52 +217,27 @@ class Mailbox:
         """Give the named mailboxes in their order, with how many messages are in each."""
         return self._store.names()
 
-    # Changes. Ids that are not there are passed over, as an API's clients expect it.
+    # Changes. Ids that are not there are passed over: somebody else was faster.
 
     def set_read(self, ids: Iterable[str], is_read: bool = True) -> int:
         """Set messages read or unread; tell how many were not so."""
-        with self._store.lock:
-            changed = self._store.set_read(self._existing(ids), is_read, self.name)
-            self._note_updates(changed)
-        self._changes.tell()
-        return len(changed)
+        return self._set_read(_chosen(ids), is_read)
 
     def set_read_found(self, query: str = "", is_read: bool = True, *, zone: tzinfo = UTC) -> int:
         """Set all that a query finds read or unread; an empty query finds all."""
-        return self.set_read([found.id for found in self.find(query, zone=zone)], is_read)
+        return self._set_read(parse_query(query, zone=zone), is_read)
 
-    def delete(self, ids: Iterable[str]) -> int:
-        """Delete messages; tell how many."""
-        with self._store.lock:
-            gone = self._store.delete(self._existing(ids), self.name)
-            for summary in gone[:MAX_TOLD]:
-                self._changes.note(Deleted(summary.id), summary.mailboxes)
-            if len(gone) > MAX_TOLD:
-                self._changes.note(Pruned())
-        self._changes.tell()
-        return len(gone)
+    def _set_read(self, selection: Selection, is_read: bool) -> int:
+        return self._updated(lambda: self._store.set_read(selection, is_read, self.name))
 
-    def delete_found(self, query: str, *, zone: tzinfo = UTC) -> int:
-        """Delete all that a query finds; tell how many. An empty query finds all."""
-        return self.delete([found.id for found in self.find(query, zone=zone)])
-
-    def delete_all(self) -> int:
-        """Delete every message; tell how many."""
-        with self._store.lock:
-            gone = self._store.delete([found.id for found in self.find()], self.name)
-            self._changes.note(Truncated(), None if self.name is None else [self.name])
-        self._changes.tell()
-        return len(gone)
-
-    def set_tags(self, ids: Iterable[str], tags: Iterable[str]) -> None:
-        """Replace the tags of messages; none takes all away.
+    def set_tags(self, ids: Iterable[str], tags: Iterable[str]) -> int:
+        """Replace the tags of messages; none takes all away. Tells of how many.
 
         Raises:
             ValueError: A tag has characters that no tag may have.
         """
-        with self._store.lock:
-            self._note_updates(self._store.set_tags(self._existing(ids), list(tags), self.name))
-        self._changes.tell()
+        selection = _chosen(ids)
+        return self._updated(lambda: self._store.set_tags(selection, tags, self.name))
 
     def rename_tag(self, tag: str, name: str) -> int:
         """Give a tag another name, on all messages that have it; tell how many.
@@ -254,27 +245,69 @@ class Mailbox:
         Raises:
             ValueError: The name has characters that no tag may have.
         """
-        return self._retag(tag, [name])
+        if not name.strip():
+            raise ValueError("a tag needs a name; to take it from all messages, delete it")
+        return self._updated(lambda: self._store.rename_tag(tag, [name], self.name))
 
     def delete_tag(self, tag: str) -> int:
         """Take a tag from all messages that have it; tell how many."""
-        return self._retag(tag, [])
+        return self._updated(lambda: self._store.rename_tag(tag, [], self.name))
 
-    def _retag(self, tag: str, names: Sequence[str]) -> int:
-        with self._store.lock:
-            found = [
-                summary
-                for summary in self.find()
-                if tag.lower() in (one.lower() for one in summary.tags)
-            ]
-            for summary in found:
-                others = [one for one in summary.tags if one.lower() != tag.lower()]
-                self.set_tags([summary.id], [*others, *names])
-        return len(found)
+    def _updated(self, change: Callable[[], Chosen]) -> int:
+        with self._changes.noting():
+            chosen = change()
+            for summary in chosen.summaries:
+                self._changes.note(Updated(summary), summary.mailboxes)
+            if chosen.count > len(chosen.summaries):
+                self._changes.note(Pruned())
+        return chosen.count
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Delete messages; tell how many."""
+        return self._delete(_chosen(ids))
+
+    def delete_found(self, query: str, *, zone: tzinfo = UTC) -> int:
+        """Delete all that a query finds; tell how many.
+
+        A query that asks for nothing deletes nothing: see `delete_all()`.
+        """
+        found = parse_query(query, zone=zone)
+        return self._delete(found) if found.terms else 0
+
+    def _delete(self, selection: Selection) -> int:
+        with self._changes.noting():
+            chosen = self._store.delete(selection, self.name)
+            for summary in chosen.summaries:
+                scopes = summary.mailboxes if self.name is None else [self.name]
+                self._changes.note(Deleted(summary.id), scopes)
+            if chosen.count > len(chosen.summaries):
+                self._changes.note(Pruned())
+        return chosen.count
+
+    def delete_all(self) -> int:
+        """Delete every message; tell how many."""
+        with self._changes.noting():
+            count = self._store.delete_all(self.name)
+            if self.name is None:
+                self._changes.note(Truncated())
+            else:
+                self._changes.note(Truncated(), [self.name], is_for_whole=False)
+                self._changes.note(Pruned(), [])
+        return count
 
     def prune(self) -> int:
-        """Let the oldest messages go that are beyond the limits; tell how many."""
-        return 0
+        """Let the oldest messages go that are beyond the limits; tell how many.
+
+        `add()` does it as well; a limit of age wants it from time to time.
+        """
+        with self._changes.noting():
+            return self._prune()
+
+    def _prune(self) -> int:
+        count = self._store.prune(self._limits, self._clock())
+        if count:
+            self._changes.note(Pruned())
+        return count
 
     # Waiting
 
@@ -282,9 +315,13 @@ class Mailbox:
         """Have a callback told of every change from now on; give what ends that.
 
         It is called in the thread that made the change, and must neither wait nor fail: an event
-        loop is told by `loop.call_soon_threadsafe`.
+        loop is told by `loop.call_soon_threadsafe`. Where the mail is in a file, new messages of
+        other processes are told within a tenth of a second, and `Pruned` stands for whatever else
+        they do.
         """
-        return self._changes.subscribe(callback, self.name)
+        cancel = self._changes.subscribe(callback, self.name)
+        self._watch.start()
+        return cancel
 
     def wait(
         self, query: str = "", *, timeout: float | None = None, zone: tzinfo = UTC
@@ -299,34 +336,54 @@ class Mailbox:
         Returns:
             The newest one, or `None` when the time is over.
         """
-        arrived = threading.Event()
-        deadline = None if timeout is None else time.monotonic() + timeout
-        cancel = self.subscribe(lambda _: arrived.set())
-        try:
-            while (found := self.latest(query, zone=zone)) is None:
+        happened = threading.Event()
+        with self._wanted(query, zone, happened.set) as wanted:
+            deadline = None if timeout is None else time.monotonic() + timeout
+            while (found := wanted.look()) is None:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     break
-                arrived.wait(left)
-                arrived.clear()
+                happened.wait(left)
+                happened.clear()
             return found
+
+    async def wait_async(
+        self, query: str = "", *, timeout: float | None = None, zone: tzinfo = UTC
+    ) -> Summary | None:
+        """Wait as `wait()` does, without a thread."""
+        loop = asyncio.get_running_loop()
+        happened = asyncio.Event()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and who waited with it
+                loop.call_soon_threadsafe(happened.set)
+
+        with self._wanted(query, zone, wake) as wanted:
+            deadline = None if timeout is None else loop.time() + timeout
+            while (found := await asyncio.to_thread(wanted.look)) is None:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        await happened.wait()
+                except TimeoutError:
+                    return wanted.look()
+                happened.clear()
+            return found
+
+    @contextmanager
+    def _wanted(self, query: str, zone: tzinfo, wake: Callable[[], object]) -> Iterator[Wanted]:
+        wanted = Wanted(self._store, parse_query(query, zone=zone), self.name, wake)
+        cancel = self.subscribe(wanted.take)
+        try:
+            yield wanted
         finally:
             cancel()
 
-    def _existing(self, ids: Iterable[str]) -> Iterator[str]:
-        for id_ in dict.fromkeys(ids):
-            try:
-                self.summary(id_)
-            except MessageNotFound:
-                continue
-            yield id_
-
-    def _note_updates(self, changed: Sequence[Summary]) -> None:
-        for summary in changed[:MAX_TOLD]:
-            self._changes.note(Updated(summary), summary.mailboxes)
-        if len(changed) > MAX_TOLD:
-            self._changes.note(Pruned())
-
     def _stats(self, scope: str | None) -> Stats:
-        counts = self._store.counts(condition_of(""), scope)
+        counts = self._store.counts(Query(), scope)
         return Stats(counts.total, counts.unread)
+
+
+def _chosen(ids: Iterable[str]) -> Sequence[str]:
+    if isinstance(ids, str):
+        raise TypeError(f"ids are a list; write [{ids!r}]")
+    return list(ids)

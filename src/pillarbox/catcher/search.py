@@ -1,43 +1,331 @@
-"""What to search for: words and "phrases", all of which a message has to contain."""
+"""What to search for: a query as people write it, and as SQL.
+
+All terms of a query have to match; `-` or `!` before one means that it must not.
+
+| term | finds |
+| --- | --- |
+| `word` `"a phrase"` | that, in the subject, addresses, file names and text |
+| `from:` `to:` `cc:` `bcc:` `reply-to:` | that, in a name or address; `to:<ann@x.org>` all of it |
+| `addressed:` | that, in any of those |
+| `subject:` `message-id:` | that, there |
+| `header:NAME` `header:NAME=text` `x-name:text` | messages with that header, and with that in it |
+| `tag:name` | that tag, whole |
+| `is:read` `is:unread` `is:tagged` `has:attachment` `has:inline` | |
+| `before:2026-05-31` `after:"2026-05-31 18:00"` | what arrived then |
+| `larger:10k` `smaller:1.5M` | |
+
+A text matches wherever it is, also inside of a word; capitals make no difference. No query is
+wrong: what cannot be read as a date or a size, or has another name before its colon, is text.
+"""
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
+from email.utils import parsedate_to_datetime
 
-__all__ = ["Condition", "condition_of"]
+from pillarbox.catcher.words import fold, storable
 
-_TERM = re.compile(r'"([^"]*)"?|(\S+)')
+__all__ = ["Condition", "Header", "Query", "State", "Tag", "Term", "Text", "parse_query"]
+
+_TERM = re.compile(
+    r"""([-!]?+)(?:(header:[^\s="]++=|[a-z][a-z0-9_-]*+:)?+"([^"]*+)"?|(\S++))""", re.I
+)
+
+# Where a text is looked for, by the name in a query. The names are those of `Words`.
+ANYWHERE = ("subject", "from_", "to_", "cc", "bcc", "reply_to", "others", "body")
+_PLACES = {
+    "from": ("from_",),
+    "to": ("to_",),
+    "cc": ("cc",),
+    "bcc": ("bcc",),
+    "reply-to": ("reply_to",),
+    "addressed": ("from_", "to_", "cc", "bcc", "reply_to"),
+    "subject": ("subject",),
+    "message-id": ("message_id",),
+}
+_STATES = {
+    "is:read": "is_read",
+    "is:unread": "NOT is_read",
+    "is:tagged": "EXISTS (SELECT 1 FROM tag WHERE tag.number = message.number)",
+    "has:attachment": "attachments > 0",
+    "has:attachments": "attachments > 0",
+    "has:inline": "inlines > 0",
+    "has:inlines": "inlines > 0",
+}
+# The index is of three characters each; what is shorter has to be looked for in every text.
+MIN_INDEXED_CHARACTERS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text, somewhere in one of some places."""
+
+    text: str
+    places: tuple[str, ...] = ANYWHERE
+    is_negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A header of a name, with a text in its value."""
+
+    name: str
+    text: str
+    is_negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A tag."""
+
+    name: str
+    is_negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is known of a message beside its text: SQL about a row of `message`."""
+
+    sql: str
+    values: tuple[int, ...] = ()
+    is_negated: bool = False
+
+
+Term = Text | Header | Tag | State
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What a message has to be, as SQL about a row of `message`."""
+    """What a message has to be: SQL about a row of `message`."""
 
     sql: str
     values: tuple[object, ...] = ()
 
 
-def condition_of(query: str, *, zone: tzinfo = UTC) -> Condition:
-    """Read a query; there is none that is wrong.
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query that was read. Without terms it is every message."""
+
+    terms: tuple[Term, ...] = ()
+
+    @property
+    def is_of_text(self) -> bool:
+        """Whether texts have to be looked at, so that it is worth to do it once only."""
+        return any(isinstance(term, Text | Header) for term in self.terms)
+
+    def condition(self, *, is_indexed: bool) -> Condition:
+        """Give the SQL.
+
+        Args:
+            is_indexed: Whether there is an index to look into. For a message or a few it is
+                cheaper to look at their texts.
+        """
+        found: list[Condition] = []
+        indexed: list[Text] = []
+        for term in self.terms:
+            match term:
+                case Text() if is_indexed and _is_indexed(term) and not term.is_negated:
+                    indexed.append(term)
+                case Text() if is_indexed and _is_indexed(term):
+                    found.append(_negated(_in_index([term])))
+                case Text():
+                    found.append(_maybe_negated(_in_text(term), term))
+                case Header():
+                    found.append(_maybe_negated(_in_header(term), term))
+                case Tag():
+                    sql = (
+                        "EXISTS (SELECT 1 FROM tag"
+                        " WHERE tag.number = message.number AND tag.name = ?)"
+                    )
+                    found.append(_maybe_negated(Condition(sql, (term.name,)), term))
+                case State():
+                    found.append(_maybe_negated(Condition(f"({term.sql})", term.values), term))
+        if indexed:
+            found.insert(0, _in_index(indexed))
+        return Condition(
+            " AND ".join(condition.sql for condition in found) or "1",
+            tuple(value for condition in found for value in condition.values),
+        )
+
+
+def parse_query(query: str, *, zone: tzinfo = UTC) -> Query:
+    """Read a query.
 
     Args:
-        query: As a person writes it; an empty one is every message.
-        zone: Where dates without a zone are.
+        query: As a person writes it.
+        zone: Where dates are that name no zone.
     """
-    clauses = ["1"]
-    values: list[object] = []
-    for phrase, word in _TERM.findall(query):
-        text = (phrase or word).lower()
-        if text == "is:unread":
-            clauses.append("NOT is_read")
-        elif text == "is:read":
-            clauses.append("is_read")
+    terms: list[Term] = []
+    for sign, name, phrase, word in _TERM.findall(query):
+        is_negated = bool(sign)
+        if word:
+            name, text = _split(word)
         else:
-            clauses.append(
-                "EXISTS (SELECT 1 FROM content WHERE content.number = message.number"
-                " AND instr(words, ?))"
-            )
-            values.append(text.partition(":")[2] if text.startswith("to:") else text)
-    return Condition(" AND ".join(clauses), tuple(values))
+            text = phrase
+        term = _term(name.lower(), text, is_negated, zone)
+        if term is None:  # not what the name wants
+            term = Text(fold(name + text), is_negated=is_negated)
+        if not isinstance(term, Text | Tag) or (term.text if isinstance(term, Text) else term.name):
+            terms.append(term)
+    return Query(tuple(terms))
+
+
+# Terms
+
+
+def _split(word: str) -> tuple[str, str]:
+    """Part a name from what it is of; the name keeps its colon, and is empty without one."""
+    name, colon, text = word.partition(":")
+    return (name + colon, text) if colon and name else ("", word)
+
+
+def _term(name: str, text: str, is_negated: bool, zone: tzinfo) -> Term | None:
+    """Give what a term means; `None` for one that is no more than text."""
+    key = name.rstrip(":")
+    if not name:
+        return Text(fold(text), is_negated=is_negated)
+    if key in _PLACES:
+        return Text(fold(text), _PLACES[key], is_negated)
+    if key == "header" or name.startswith("header:") or key.startswith("x-"):
+        return _header(name, text, is_negated)
+    if key == "tag":
+        return Tag(storable(" ".join(text.split())), is_negated)
+    if key in ("is", "has"):
+        sql = _STATES.get(name + text.lower())
+        return None if sql is None else State(sql, is_negated=is_negated)
+    read = _MEASURES.get(key)
+    if read is None:
+        return None
+    if not text.strip():
+        return Text("")
+    sql, measure = read
+    value = measure(text.strip(), zone)
+    return None if value is None else State(sql, (value,), is_negated)
+
+
+def _header(name: str, text: str, is_negated: bool) -> Term:
+    if name == "header:":
+        name, _, text = text.partition("=")
+    name = fold(name.removeprefix("header:").rstrip(":="))
+    return Header(name, fold(text), is_negated) if name else Text("")
+
+
+def _strptime(form: str, text: str) -> datetime:
+    return datetime.strptime(text, form)
+
+
+_DAY_FORMATS = ("%d.%m.%Y", "%d %b %Y", "%d %B %Y", "%b %d %Y", "%B %d %Y", "%m/%d/%Y")
+_READERS: tuple[Callable[[str], datetime], ...] = (
+    datetime.fromisoformat,
+    parsedate_to_datetime,
+    *(functools.partial(_strptime, form) for form in _DAY_FORMATS),
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _microseconds(text: str, zone: tzinfo) -> int | None:
+    """Read a date, with a time or without; `None` if it is none."""
+    for candidate in (text, text.replace("/", "-"), text.replace(",", " ")):
+        for read in _READERS:
+            try:
+                found = read(" ".join(candidate.split()))
+                if found.tzinfo is None:
+                    found = found.replace(tzinfo=zone)
+                return (found - _EPOCH) // timedelta(microseconds=1)
+            except (ValueError, OverflowError, TypeError, IndexError):
+                continue
+    return None
+
+
+_SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?(?:([km])b?)?", re.IGNORECASE)
+
+
+def _octets(text: str, _zone: tzinfo) -> int | None:
+    """Read a size, such as 100, 10k or 1.5MB; `None` if it is none."""
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        return None
+    unit = {"k": 1 << 10, "m": 1 << 20}.get((found[2] or "").lower(), 1)
+    return int(float(found[1]) * unit)
+
+
+_MEASURES: dict[str, tuple[str, Callable[[str, tzinfo], int | None]]] = {
+    "before": ("time < ?", _microseconds),
+    "after": ("time >= ?", _microseconds),
+    "larger": ("size > ?", _octets),
+    "smaller": ("size < ?", _octets),
+}
+
+
+# SQL. What is not in the index yet, or too long for it, stands in `backlog`: see index.py.
+
+
+def _is_indexed(term: Text) -> bool:
+    return len(term.text) >= MIN_INDEXED_CHARACTERS
+
+
+def _in_index(terms: Sequence[Text]) -> Condition:
+    """Look several texts up at once."""
+    match = " AND ".join(
+        f'{{{" ".join(term.places)}}} : "{term.text.replace(chr(34), 2 * chr(34))}"'
+        for term in terms
+    )
+    scans = [_instr(term) for term in terms]
+    sql = (
+        "message.number IN (SELECT rowid FROM found WHERE found MATCH ?"
+        " UNION ALL SELECT words.number FROM backlog CROSS JOIN words"
+        f" ON words.number = backlog.number AND {' AND '.join(scan.sql for scan in scans)})"
+    )
+    return Condition(sql, (match, *(value for scan in scans for value in scan.values)))
+
+
+def _in_text(term: Text) -> Condition:
+    """Look for a text in every message."""
+    scan = _instr(term)
+    sql = f"EXISTS (SELECT 1 FROM words WHERE words.number = message.number AND {scan.sql})"
+    return Condition(sql, scan.values)
+
+
+def _instr(term: Text) -> Condition:
+    # No text has a line break in it, so that none is found across two places.
+    joined = " || char(10) || ".join(f"words.{place}" for place in term.places)
+    return Condition(f"instr({joined}, ?)", (term.text,))
+
+
+def _in_header(term: Header) -> Condition:
+    sql = (
+        "EXISTS (SELECT 1 FROM words WHERE words.number = message.number"
+        " AND instr(words.headers, ?) AND header_has(words.headers, ?, ?))"
+    )
+    name = f"\n{term.name}: "
+    return Condition(sql, (name, name, term.text))
+
+
+def header_has(headers: str, name: str, text: str) -> bool:
+    r"""Tell whether a header has a text in its value; SQLite asks this (schema.py).
+
+    Args:
+        headers: All of them, as `Words.headers` has them.
+        name: The name as `\nname: `.
+        text: What to find.
+    """
+    at = headers.find(name)
+    while at >= 0:
+        start = at + len(name)
+        end = headers.find("\n", start)
+        if text in headers[start : end if end >= 0 else None]:
+            return True
+        at = headers.find(name, start - 1)
+    return False
+
+
+def _maybe_negated(condition: Condition, term: Term) -> Condition:
+    return _negated(condition) if term.is_negated else condition
+
+
+def _negated(condition: Condition) -> Condition:
+    return Condition(f"NOT ({condition.sql})", condition.values)

@@ -1,36 +1,55 @@
-"""The store behind the mailbox: SQLite, in memory or in a file."""
+"""The store behind the mailbox: messages as rows of SQLite, in memory or in a file.
+
+The tables are told in schema.py, what a search means in search.py. This has a connection that
+writes and, for a file, one that reads, so that mail comes in while somebody searches; in memory
+there is one for both. Each has its lock.
+
+A file is in WAL mode with `synchronous = NORMAL`: what was answered by 250 survives the end of the
+program, however sudden. That of the power may take the last messages with it, which is what a test
+mailbox can afford: syncing each message to the disk would cost more than all else (FULL).
+"""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime
 
 from pillarbox.catcher.arrival import Arrival
-from pillarbox.catcher.header import Address
-from pillarbox.catcher.message import Role, parse_message
-from pillarbox.catcher.search import Condition, condition_of
-from pillarbox.catcher.summary import Counts, Stored, Summary
+from pillarbox.catcher.failure import MailboxError, MessageNotFound, explained
+from pillarbox.catcher.index import Index
+from pillarbox.catcher.row import Row, arrival_of, microseconds, row_of, summaries_of
+from pillarbox.catcher.schema import NotOurs, migrate
+from pillarbox.catcher.search import Query, header_has
+from pillarbox.catcher.summary import Counts, Page, Stored, Summary
+from pillarbox.catcher.tags import checked_tags
+from pillarbox.catcher.words import storable
 
-__all__ = ["Limits", "MailboxError", "MessageNotFound", "Store"]
+__all__ = ["Limits", "Selection", "Store"]
+
+BUSY_SECONDS = 5.0
+MANY_FOUND = 10_000
 
 
-class MailboxError(Exception):
-    """The store cannot do what was asked; the text tells an operator what to do."""
+_INSERT_MESSAGE = (
+    "INSERT INTO message (id, time, size, attachments, inlines) VALUES (?, ?, ?, ?, ?)"
+)
 
-
-class MessageNotFound(LookupError):
-    """There is no message of that id."""
+Selection = Query | Sequence[str]
+"""Which messages: what a query finds, or those of some ids as far as they are there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much is kept; the oldest messages leave first. 0 is without a limit.
+    """How much is kept at least; the oldest messages leave first. 0 is without a limit.
+
+    Up to two percent more is kept at times, so that messages leave together, at less cost. The
+    newest message stays in any case.
 
     Attributes:
         max_messages: How many.
@@ -43,279 +62,133 @@ class Limits:
     max_age_seconds: float = 0
 
 
-SCHEMA = """
-CREATE TABLE message (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    time INTEGER NOT NULL,
-    is_read INTEGER NOT NULL DEFAULT 0,
-    size INTEGER NOT NULL,
-    attachments INTEGER NOT NULL,
-    inlines INTEGER NOT NULL,
-    summary TEXT NOT NULL
-);
-CREATE INDEX message_time ON message (time, number);
-CREATE TABLE content (
-    number INTEGER PRIMARY KEY,
-    envelope TEXT NOT NULL,
-    transcript TEXT NOT NULL,
-    words TEXT NOT NULL,
-    octets BLOB NOT NULL
-);
-CREATE TABLE tag (
-    name TEXT NOT NULL COLLATE NOCASE,
-    number INTEGER NOT NULL,
-    PRIMARY KEY (name, number)
-) WITHOUT ROWID;
-CREATE INDEX tag_number ON tag (number);
-CREATE TABLE place (
-    mailbox TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    PRIMARY KEY (mailbox, number)
-) WITHOUT ROWID;
-CREATE INDEX place_number ON place (number);
-"""
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a change was made to.
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
+    Attributes:
+        count: How many messages.
+        summaries: What they were, or are if they still are; empty if they are too many to tell.
+    """
+
+    count: int
+    summaries: Sequence[Summary]
 
 
 class Store:
-    """Messages in SQLite. Every call is safe from every thread; `lock` is held while it works."""
+    """Messages in SQLite; safe from every thread.
 
-    def __init__(self, path: str | None = None) -> None:
-        self.lock = threading.RLock()
-        self._connection = sqlite3.connect(
-            path or ":memory:", isolation_level=None, check_same_thread=False
-        )
-        if not self._connection.execute("PRAGMA user_version").fetchone()[0]:
-            self._connection.executescript(SCHEMA + "PRAGMA user_version = 1")
+    Args:
+        path: The file; `None` for memory.
+        max_told: Of how many changed messages to give summaries.
+
+    Raises:
+        MailboxError: It cannot be opened.
+    """
+
+    def __init__(self, path: str | None = None, *, max_told: int = 100) -> None:
+        self.path = path
+        self._max_told = max_told
+        self._writing = threading.RLock()
+        self._reading = threading.RLock() if path else self._writing
+        if path == "":
+            raise MailboxError("the name of the mailbox's file is empty; write such as mails.db")
+        self._write = self._connect(path)
+        try:
+            with self._change(), explained(path):
+                migrate(self._write, is_indexed=path is not None)
+            self._read = self._write if path is None else self._connect(path)
+        except NotOurs as error:
+            self._write.close()
+            raise MailboxError(f"the mailbox {path} {error}") from None
+        except MailboxError:
+            self._write.close()
+            raise
+        self._index = Index(self._write, is_indexed=path is not None)
+
+    def _connect(self, path: str | None) -> sqlite3.Connection:
+        with explained(path):
+            connection = sqlite3.connect(
+                ":memory:" if path is None else os.path.abspath(path),
+                isolation_level=None,
+                check_same_thread=False,
+                timeout=BUSY_SECONDS,
+            )
+            try:
+                connection.create_function("header_has", 3, header_has, deterministic=True)
+                connection.execute("PRAGMA temp_store = MEMORY")
+                if path is not None:
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    connection.execute("PRAGMA synchronous = NORMAL")
+                connection.execute("CREATE TEMP TABLE chosen (number INTEGER PRIMARY KEY)")
+            except sqlite3.Error:
+                connection.close()
+                raise
+        return connection
 
     def close(self) -> None:
         """Close the file; what comes after raises."""
-        with self.lock:
-            self._connection.close()
+        with self._writing, self._reading, explained(self.path):
+            if self._read is not self._write:
+                self._read.close()
+            self._write.close()
 
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
-        with self.lock:
-            self._connection.execute("BEGIN IMMEDIATE")
+        """Run a transaction: all of it or nothing."""
+        with self._writing, explained(self.path):
+            self._write.execute("BEGIN IMMEDIATE")
             try:
-                yield self._connection
+                yield self._write
+                self._write.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._write.in_transaction:  # SQLite ends it by itself on some errors
+                    self._write.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
-    def _rows(self, sql: str, *values: object) -> list[Any]:
-        with self.lock:
-            return self._connection.execute(sql, values).fetchall()
+    @contextmanager
+    def _look(self) -> Iterator[sqlite3.Connection]:
+        """See one state of everything."""
+        with self._reading, explained(self.path):
+            if self._read.in_transaction:
+                yield self._read
+                return
+            self._read.execute("BEGIN")
+            try:
+                yield self._read
+            finally:
+                if self._read.in_transaction:
+                    self._read.execute("COMMIT")
 
     # In
 
     def add(self, arrivals: Iterable[Arrival]) -> list[Summary]:
-        """Store messages, all or none."""
-        with self._change() as connection:
-            return [self._add(connection, arrival) for arrival in arrivals]
+        """Store messages, all or none.
 
-    def _add(self, connection: sqlite3.Connection, arrival: Arrival) -> Summary:
-        message = parse_message(arrival.octets, rcpt_tos=arrival.rcpt_tos)
-        time = (arrival.time - EPOCH) // MICROSECOND
-        kept = [
-            message.message_id or "",
-            [_plain(address) for address in message.from_],
-            [_plain(address) for address in message.to],
-            [_plain(address) for address in message.cc],
-            [_plain(address) for address in message.bcc],
-            [_plain(address) for address in message.reply_to],
-            message.subject or "",
-            message.snippet,
-            arrival.identity,
-        ]
-        addresses = (
-            *message.from_,
-            *message.to,
-            *message.cc,
-            *message.bcc,
-            *message.reply_to,
-        )
-        words = "\n".join(
-            [
-                message.subject or "",
-                *(f"{address.name} {address.address}" for address in addresses),
-                message.text or "",
-                message.html or "",
-                *(part.file_name for part in message.parts if part.file_name),
-            ]
-        ).lower()
-        number = connection.execute(
-            "INSERT INTO message (id, time, size, attachments, inlines, summary)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                arrival.id,
-                time,
-                len(arrival.octets),
-                len(message.attachments),
-                sum(part.role is Role.INLINE for part in message.parts),
-                json.dumps(kept),
-            ),
-        ).lastrowid
+        Raises:
+            ValueError: There is a message of that id.
+        """
+        # What takes long is done before anybody has to wait for it.
+        rows = [row_of(arrival) for arrival in arrivals]
+        with self._change() as connection:
+            for row in rows:
+                self._add(connection, row)
+        return [row.summary for row in rows]
+
+    def _add(self, connection: sqlite3.Connection, row: Row) -> None:
+        try:
+            cursor = connection.execute(_INSERT_MESSAGE, row.message)
+        except sqlite3.IntegrityError:
+            raise ValueError(f"there is a message {row.summary.id} already") from None
+        number = cursor.lastrowid
         assert number is not None
-        connection.execute(
-            "INSERT INTO content VALUES (?, ?, ?, ?, ?)",
-            (
-                number,
-                json.dumps(_envelope(arrival)),
-                "\n".join(arrival.transcript),
-                words,
-                arrival.octets,
-            ),
-        )
-        for mailbox in dict.fromkeys(arrival.mailboxes):
-            connection.execute("INSERT INTO place VALUES (?, ?)", (mailbox, number))
-        for tag in dict.fromkeys(arrival.tags):
-            connection.execute("INSERT OR IGNORE INTO tag VALUES (?, ?)", (tag, number))
-        return self._summaries("number = ?", (number,))[0]
-
-    # Out
-
-    def summaries(
-        self, where: Condition, scope: str | None, *, start: int = 0, limit: int = -1
-    ) -> list[Summary]:
-        """List messages, newest first."""
-        sql, values = _where(where, scope)
-        with self.lock:
-            return self._summaries(
-                f"{sql} ORDER BY time DESC, number DESC LIMIT ? OFFSET ?", (*values, limit, start)
-            )
-
-    def _summaries(self, clauses: str, values: Sequence[object]) -> list[Summary]:
-        rows = self._rows(
-            "SELECT id, time, is_read, size, attachments, inlines, summary,"
-            " (SELECT json_group_array(name) FROM tag WHERE tag.number = message.number),"
-            " (SELECT json_group_array(mailbox) FROM place WHERE place.number = message.number)"
-            f" FROM message WHERE {clauses}",
-            *values,
-        )
-        return [_summary(row) for row in rows]
-
-    def counts(self, where: Condition, scope: str | None) -> Counts:
-        """Count messages."""
-        sql, values = _where(where, scope)
-        ((total, read),) = self._rows(
-            f"SELECT count(*), ifnull(sum(is_read), 0) FROM message WHERE {sql}", *values
-        )
-        return Counts(total=total, unread=total - read)
-
-    def tags(self, scope: str | None) -> dict[str, int]:
-        """Count the messages of each tag."""
-        sql, values = _where(condition_of(""), scope)
-        return dict(
-            self._rows(
-                "SELECT name, count(*) FROM tag WHERE number IN"
-                f" (SELECT number FROM message WHERE {sql}) GROUP BY name ORDER BY name",
-                *values,
-            )
-        )
-
-    def names(self) -> dict[str, int]:
-        """Count the messages of each named mailbox."""
-        return dict(
-            self._rows("SELECT mailbox, count(*) FROM place GROUP BY mailbox ORDER BY mailbox")
-        )
-
-    def octets(self, id_: str, scope: str | None) -> bytes:
-        """Give the octets of a message."""
-        sql, values = _where(condition_of(""), scope)
-        rows = self._rows(
-            "SELECT octets FROM content WHERE number ="
-            f" (SELECT number FROM message WHERE id = ? AND {sql})",
-            id_,
-            *values,
-        )
-        if not rows:
-            raise MessageNotFound(f"there is no message {id_}")
-        octets: bytes = rows[0][0]
-        return octets
-
-    def get(self, id_: str, scope: str | None) -> Stored:
-        """Give a message with all that is known of it."""
-        summary = self.summary(id_, scope)
-        ((envelope, transcript, octets),) = self._rows(
-            "SELECT envelope, transcript, octets FROM content"
-            " WHERE number = (SELECT number FROM message WHERE id = ?)",
-            id_,
-        )
-        kept = json.loads(envelope)
-        for key in ("peer", "local"):
-            kept[key] = tuple(kept[key]) if isinstance(kept[key], list) else kept[key]
-        for key in ("rcpt_tos", "rcpt_parameters"):
-            kept[key] = tuple(kept[key])
-        arrival = Arrival(
-            **kept,
-            id=id_,
-            time=summary.time,
-            octets=octets,
-            identity=summary.identity,
-            mailboxes=summary.mailboxes,
-            transcript=tuple(transcript.split("\n")) if transcript else (),
-            tags=summary.tags,
-        )
-        return Stored(summary=summary, arrival=arrival)
-
-    def summary(self, id_: str, scope: str | None) -> Summary:
-        """Give a message's summary."""
-        sql, values = _where(condition_of(""), scope)
-        found = self._summaries(f"id = ? AND {sql}", (id_, *values))
-        if not found:
-            raise MessageNotFound(f"there is no message {id_}")
-        return found[0]
-
-    # Changes
-
-    def set_read(self, ids: Iterable[str], is_read: bool, scope: str | None) -> list[Summary]:
-        """Set messages read or unread; give those that were not so."""
-        changed = []
-        with self._change() as connection:
-            for id_ in ids:
-                summary = self.summary(id_, scope)
-                if summary.is_read is not is_read:
-                    connection.execute(
-                        "UPDATE message SET is_read = ? WHERE id = ?", (is_read, id_)
-                    )
-                    changed.append(self.summary(id_, scope))
-        return changed
-
-    def delete(self, ids: Iterable[str], scope: str | None) -> list[Summary]:
-        """Delete messages; give what they were."""
-        gone = []
-        with self._change() as connection:
-            for id_ in ids:
-                summary = self.summary(id_, scope)
-                gone.append(summary)
-                chosen = "number = (SELECT number FROM message WHERE id = ?)"
-                if scope is not None:
-                    connection.execute(
-                        f"DELETE FROM place WHERE {chosen} AND mailbox = ?", (id_, scope)
-                    )
-                    if len(summary.mailboxes) > 1:
-                        continue
-                for table in ("place", "tag", "content", "message"):
-                    connection.execute(f"DELETE FROM {table} WHERE {chosen}", (id_,))
-        return gone
-
-    def set_tags(self, ids: Iterable[str], tags: Sequence[str], scope: str | None) -> list[Summary]:
-        """Replace the tags of messages."""
-        changed = []
-        with self._change() as connection:
-            for id_ in ids:
-                self.summary(id_, scope)
-                ((number,),) = self._rows("SELECT number FROM message WHERE id = ?", id_)
-                connection.execute("DELETE FROM tag WHERE number = ?", (number,))
-                for tag in tags:
-                    connection.execute("INSERT OR IGNORE INTO tag VALUES (?, ?)", (tag, number))
-                changed.append(self.summary(id_, scope))
-        return changed
+        connection.execute("INSERT INTO content VALUES (?, ?, ?, ?)", (number, *row.content))
+        connection.execute("INSERT INTO mail VALUES (?, ?)", (number, row.octets))
+        self._index.add(number, row.words)
+        for mailbox in row.summary.mailboxes:
+            connection.execute("INSERT INTO place VALUES (?, ?)", (number, mailbox))
+        for tag in row.summary.tags:
+            connection.execute("INSERT OR IGNORE INTO tag VALUES (?, ?)", (number, tag))
 
     def set_transcript(self, id_: str, lines: Sequence[str]) -> None:
         """Keep the dialogue of a message's session."""
@@ -323,56 +196,306 @@ class Store:
             connection.execute(
                 "UPDATE content SET transcript = ?"
                 " WHERE number = (SELECT number FROM message WHERE id = ?)",
-                ("\n".join(lines), id_),
+                (storable("\n".join(lines)), storable(id_)),
             )
 
+    # Out
 
-def _where(condition: Condition, scope: str | None) -> tuple[str, tuple[object, ...]]:
-    if scope is None:
-        return condition.sql, condition.values
-    return (
-        f"{condition.sql} AND number IN (SELECT number FROM place WHERE mailbox = ?)",
-        (*condition.values, scope),
-    )
+    def page(self, query: Query, scope: str | None, *, start: int, limit: int) -> Page:
+        """Give a piece of what a query finds, newest first, and counts of the same moment."""
+        start = max(start, 0)
+        with self._look() as connection:
+            whole = self.counts(Query(), scope)
+            if query.is_of_text:
+                found, summaries = self._find(connection, query, scope, start, limit)
+            else:
+                found = self.counts(query, scope)
+                summaries = self.summaries(query, scope, start=start, limit=limit)
+            return Page(
+                summaries=tuple(summaries),
+                start=start,
+                found=found,
+                mailbox=whole,
+                tags=tuple(self.tags(scope)),
+            )
 
+    def _find(
+        self,
+        connection: sqlite3.Connection,
+        query: Query,
+        scope: str | None,
+        start: int,
+        limit: int,
+    ) -> tuple[Counts, list[Summary]]:
+        """Search once, then count and order what was found."""
+        where, values = self._where(query, scope)
+        connection.execute("DELETE FROM chosen")
+        connection.execute(f"INSERT INTO chosen SELECT number FROM message WHERE {where}", values)
+        total, unread = connection.execute(
+            "SELECT count(*), count(*) - ifnull(sum(is_read), 0)"
+            " FROM chosen CROSS JOIN message USING (number)"
+        ).fetchone()
+        # Of many it is faster to begin at the newest and leave out what was not found; of a few,
+        # to put them in order.
+        is_many = total > MANY_FOUND
+        tables = "message CROSS JOIN chosen" if is_many else "chosen CROSS JOIN message"
+        summaries = summaries_of(
+            connection,
+            f"SELECT number FROM {tables} USING (number)"
+            " ORDER BY time DESC, number DESC LIMIT ? OFFSET ?",
+            (limit, start),
+        )
+        return Counts(total=total, unread=unread), summaries
 
-def _plain(address: Address) -> tuple[str, str]:
-    return address.name, address.address
+    def summaries(
+        self, query: Query, scope: str | None, *, start: int = 0, limit: int = -1
+    ) -> list[Summary]:
+        """List what a query finds, newest first."""
+        where, values = self._where(query, scope)
+        with self._look() as connection:
+            return summaries_of(
+                connection,
+                f"SELECT number FROM message WHERE {where}"
+                " ORDER BY time DESC, number DESC LIMIT ? OFFSET ?",
+                (*values, limit, max(start, 0)),
+            )
 
+    def counts(self, query: Query, scope: str | None) -> Counts:
+        """Count what a query finds."""
+        where, values = self._where(query, scope)
+        sql = f"SELECT count(*), count(*) - ifnull(sum(is_read), 0) FROM message WHERE {where}"
+        if not query.terms and scope is None:
+            sql = "SELECT total, unread FROM tally"
+        with self._look() as connection:
+            total, unread = connection.execute(sql, values).fetchone()
+        return Counts(total=total, unread=unread)
 
-def _summary(row: Sequence[Any]) -> Summary:
-    id_, time, is_read, size, attachments, inlines, kept, tags, mailboxes = row
-    message_id, from_, to, cc, bcc, reply_to, subject, snippet, identity = json.loads(kept)
-    return Summary(
-        id=id_,
-        time=EPOCH + timedelta(microseconds=time),
-        message_id=message_id,
-        is_read=bool(is_read),
-        from_=Address(*from_[0]) if from_ else None,
-        to=tuple(Address(*address) for address in to),
-        cc=tuple(Address(*address) for address in cc),
-        bcc=tuple(Address(*address) for address in bcc),
-        reply_to=tuple(Address(*address) for address in reply_to),
-        subject=subject,
-        snippet=snippet,
-        size=size,
-        attachments=attachments,
-        inlines=inlines,
-        tags=tuple(sorted(json.loads(tags), key=str.lower)),
-        identity=identity,
-        mailboxes=tuple(json.loads(mailboxes)),
-    )
+    def tags(self, scope: str | None) -> dict[str, int]:
+        """Count the messages of each tag, in the tags' order."""
+        where, values = self._where(Query(), scope)
+        chosen = (
+            "" if scope is None else f" WHERE number IN (SELECT number FROM message WHERE {where})"
+        )
+        with self._look() as connection:
+            return dict(
+                connection.execute(
+                    f"SELECT name, count(*) FROM tag{chosen} GROUP BY name ORDER BY name", values
+                )
+            )
 
+    def names(self) -> dict[str, int]:
+        """Count the messages of each named mailbox."""
+        with self._look() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT mailbox, count(*) FROM place GROUP BY mailbox ORDER BY 1"
+                )
+            )
 
-def _envelope(arrival: Arrival) -> dict[str, Any]:
-    return {
-        "mail_from": arrival.mail_from,
-        "rcpt_tos": arrival.rcpt_tos,
-        "peer": arrival.peer,
-        "helo": arrival.helo,
-        "tls": arrival.tls,
-        "session_id": arrival.session_id,
-        "local": arrival.local,
-        "mail_parameters": dict(arrival.mail_parameters),
-        "rcpt_parameters": [dict(parameters) for parameters in arrival.rcpt_parameters],
-    }
+    def octets(self, id_: str, scope: str | None) -> bytes:
+        """Give the octets of a message."""
+        with self._look() as connection:
+            number = self._number(id_, scope)
+            row = connection.execute("SELECT octets FROM mail WHERE number = ?", (number,))
+            octets: bytes = row.fetchone()[0]
+        return octets
+
+    def get(self, id_: str, scope: str | None) -> Stored:
+        """Give a message with all that is known of it."""
+        with self._look() as connection:
+            number = self._number(id_, scope)
+            (summary,) = summaries_of(connection, "SELECT ?", (number,))
+            envelope, transcript, octets = connection.execute(
+                "SELECT envelope, transcript, octets FROM content JOIN mail USING (number)"
+                " WHERE number = ?",
+                (number,),
+            ).fetchone()
+        return Stored(summary=summary, arrival=arrival_of(summary, envelope, transcript, octets))
+
+    def summary(self, id_: str, scope: str | None) -> Summary:
+        """Give a message's summary."""
+        with self._look() as connection:
+            (summary,) = summaries_of(connection, "SELECT ?", (self._number(id_, scope),))
+        return summary
+
+    def is_found(self, id_: str, query: Query, scope: str | None) -> bool:
+        """Tell whether a query finds a message, without the index."""
+        where, values = self._where(query, scope, is_indexed=False)
+        with self._look() as connection:
+            sql = f"SELECT 1 FROM message WHERE id = ? AND {where}"
+            return connection.execute(sql, (storable(id_), *values)).fetchone() is not None
+
+    def _number(self, id_: str, scope: str | None) -> int:
+        where, values = self._where(Query(), scope)
+        with self._look() as connection:
+            sql = f"SELECT number FROM message WHERE id = ? AND {where}"
+            row = connection.execute(sql, (storable(id_), *values)).fetchone()
+        if row is None:
+            raise MessageNotFound(f"there is no message {id_}")
+        number: int = row[0]
+        return number
+
+    def _where(
+        self, query: Query, scope: str | None, *, is_indexed: bool = True
+    ) -> tuple[str, tuple[object, ...]]:
+        condition = query.condition(is_indexed=is_indexed and self.path is not None)
+        if scope is None:
+            return condition.sql, condition.values
+        return (
+            f"message.number IN (SELECT number FROM place WHERE mailbox = ?) AND {condition.sql}",
+            (scope, *condition.values),
+        )
+
+    # Changes
+
+    def set_read(self, selection: Selection, is_read: bool, scope: str | None) -> Chosen:
+        """Set messages read or unread; tells of those that were not so."""
+        with self._change() as connection:
+            self._choose(selection, scope)
+            connection.execute(
+                "DELETE FROM chosen WHERE number IN (SELECT number FROM message WHERE is_read = ?)",
+                (is_read,),
+            )
+            connection.execute("UPDATE message SET is_read = ? WHERE number IN chosen", (is_read,))
+            return self._chosen()
+
+    def set_tags(self, selection: Selection, tags: Iterable[str], scope: str | None) -> Chosen:
+        """Replace the tags of messages."""
+        checked = checked_tags(tags)
+        with self._change() as connection:
+            self._choose(selection, scope)
+            connection.execute("DELETE FROM tag WHERE number IN chosen")
+            for tag in checked:
+                connection.execute("INSERT INTO tag SELECT number, ? FROM chosen", (tag,))
+            return self._chosen()
+
+    def rename_tag(self, tag: str, names: Sequence[str], scope: str | None) -> Chosen:
+        """Put another tag, or none, in the place of one."""
+        checked = checked_tags(names)
+        tag = storable(tag)
+        with self._change() as connection:
+            self._choose(Query(), scope, "number IN (SELECT number FROM tag WHERE name = ?)", tag)
+            connection.execute("DELETE FROM tag WHERE name = ? AND number IN chosen", (tag,))
+            for name in checked:
+                connection.execute(
+                    "INSERT OR IGNORE INTO tag SELECT number, ? FROM chosen", (name,)
+                )
+            return self._chosen()
+
+    def delete(self, selection: Selection, scope: str | None) -> Chosen:
+        """Delete messages, or take them out of a named mailbox; tells what they were."""
+        with self._change():
+            self._choose(selection, scope)
+            chosen = self._chosen()
+            self._remove_chosen(scope)
+            self._index.catch_up()  # what somebody wants gone is not to wait
+        return chosen
+
+    def delete_all(self, scope: str | None) -> int:
+        """Delete every message."""
+        with self._change() as connection:
+            if scope is not None:
+                self._choose(Query(), scope)
+                count = self._chosen(are_told=False).count
+                self._remove_chosen(scope)
+                self._index.catch_up()
+                return count
+            count = connection.execute("DELETE FROM message").rowcount
+            for table in ("content", "mail", "tag", "place"):
+                connection.execute(f"DELETE FROM {table}")
+            self._index.remove_all()
+        if self.path is not None:
+            # Gives the room back. Where somebody else is at the file, it is used again later.
+            with self._writing, contextlib.suppress(sqlite3.OperationalError):
+                self._write.execute("VACUUM")
+        return count
+
+    def prune(self, limits: Limits, now: datetime) -> int:
+        """Let the oldest messages go that are beyond the limits; tell how many."""
+        with self._writing:
+            beyond = self._count_beyond(limits, now)
+            if not beyond:
+                return 0
+            with self._change() as connection:
+                beyond = self._count_beyond(limits, now)
+                connection.execute("DELETE FROM chosen")
+                connection.execute(
+                    "INSERT INTO chosen SELECT number FROM message ORDER BY time, number LIMIT ?",
+                    (beyond,),
+                )
+                self._remove_chosen(None)
+        return beyond
+
+    def _count_beyond(self, limits: Limits, now: datetime) -> int:
+        """Count the oldest messages that have to go."""
+        with explained(self.path):
+            total: int
+            total, octets = self._write.execute("SELECT total, octets FROM tally").fetchone()
+            beyond = 0
+            most = limits.max_messages
+            if most and total > most + most // 50:
+                beyond = total - most
+            most = limits.max_octets
+            if most and octets > most + most // 50:
+                rows = self._write.execute("SELECT size FROM message ORDER BY time, number")
+                left, count = octets, 0
+                while left > most and (row := rows.fetchone()):
+                    left, count = left - row[0], count + 1
+                rows.close()
+                beyond = max(beyond, count)
+            if limits.max_age_seconds:
+                oldest = microseconds(now) - int(limits.max_age_seconds * 1_000_000)
+                sql = "SELECT count(*) FROM message WHERE time < ?"
+                too_old: int = self._write.execute(sql, (oldest,)).fetchone()[0]
+            else:
+                too_old = 0
+        # Age alone takes the newest one too.
+        return max(too_old, min(beyond, total - 1))
+
+    # What a change is made to stands in the table `chosen`.
+
+    def _choose(
+        self, selection: Selection, scope: str | None, also: str = "1", *values: object
+    ) -> None:
+        self._write.execute("DELETE FROM chosen")
+        query = selection if isinstance(selection, Query) else Query()
+        where, where_values = self._where(query, scope)
+        insert = f"INSERT OR IGNORE INTO chosen SELECT number FROM message WHERE {also} AND {where}"
+        if isinstance(selection, Query):
+            self._write.execute(insert, (*values, *where_values))
+        else:
+            self._write.executemany(
+                f"{insert} AND id = ?",
+                ((*values, *where_values, storable(id_)) for id_ in selection),
+            )
+
+    def _chosen(self, *, are_told: bool = True) -> Chosen:
+        (count,) = self._write.execute("SELECT count(*) FROM chosen").fetchone()
+        if not are_told or count > self._max_told:
+            return Chosen(count, ())
+        return Chosen(count, summaries_of(self._write, "SELECT number FROM chosen", ()))
+
+    def _remove_chosen(self, scope: str | None) -> None:
+        execute = self._write.execute
+        if scope is not None:
+            execute("DELETE FROM place WHERE mailbox = ? AND number IN chosen", (scope,))
+            execute("DELETE FROM chosen WHERE number IN (SELECT number FROM place)")
+        for table in ("message", "content", "mail", "tag", "place"):
+            execute(f"DELETE FROM {table} WHERE number IN chosen")
+        self._index.remove_chosen()
+
+    # What other processes do
+
+    def version(self) -> int:
+        """Give a number that changes when another process has changed the file."""
+        with self._writing, explained(self.path):
+            (version,) = self._write.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    def since(self, number: int) -> tuple[int, list[Summary]]:
+        """Give the messages after the one of a number, in their order, and the last one's."""
+        with self._look() as connection:
+            (last,) = connection.execute("SELECT ifnull(max(number), 0) FROM message").fetchone()
+            sql = "SELECT number FROM message WHERE number > ? ORDER BY number DESC LIMIT ?"
+            found = summaries_of(connection, sql, (number, self._max_told))
+        return max(last, number), found[::-1]

@@ -1,0 +1,107 @@
+"""The index of the texts, brought up to date a batch at a time.
+
+To take one message into FTS5's index costs three times what it costs in a batch, because each
+transaction leaves a piece of index that has to be merged with the others. So new messages wait in
+`backlog`, where a search looks at their texts one by one, and go into the index together; so do
+those leave that were deleted, which no search gives any more in the meantime.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from pillarbox.catcher.words import PLACES, Words
+
+__all__ = ["Index"]
+
+# Some 100 microseconds each in the index, half of one to be looked at.
+MAX_WAITING = 64
+# The index costs a seventh of a microsecond for each character: this is 10 milliseconds.
+MAX_WAITING_CHARACTERS = 70_000
+# A text of more is looked at in each search, for as long as it is there.
+MAX_INDEXED_CHARACTERS = 200_000
+
+_WAITS, _IS_LONG, _IS_GONE = 0, 1, 2
+
+_COLUMNS = ", ".join(place for place in PLACES if place != "headers")
+
+
+class Index:
+    """Keeps `found` and `words` as the messages are; each call is within a transaction.
+
+    Args:
+        connection: Writes.
+        is_indexed: Whether there is an index at all; else there are only the texts.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, *, is_indexed: bool) -> None:
+        self._connection = connection
+        self.is_indexed = is_indexed
+        self._waiting = 0
+        self._waiting_characters = 0
+
+    def add(self, number: int, words: Words) -> None:
+        """Take in a message's texts."""
+        self._connection.execute(
+            _INSERT_WORDS, (number, *(getattr(words, name) for name in PLACES))
+        )
+        if not self.is_indexed:
+            return
+        is_long = len(words.body) > MAX_INDEXED_CHARACTERS
+        self._connection.execute(
+            "INSERT INTO backlog VALUES (?, ?)", (number, _IS_LONG if is_long else _WAITS)
+        )
+        if not is_long:
+            self._waiting += 1
+            self._waiting_characters += len(words.body)
+        if self._waiting >= MAX_WAITING or self._waiting_characters >= MAX_WAITING_CHARACTERS:
+            self.catch_up()
+
+    def remove_chosen(self) -> None:
+        """Leave out the messages in `chosen`."""
+        execute = self._connection.execute
+        if not self.is_indexed:
+            execute("DELETE FROM words WHERE number IN chosen")
+            return
+        execute(
+            "DELETE FROM words WHERE number IN chosen AND number IN (SELECT number FROM backlog)"
+        )
+        # A row of `backlog` that has lost its words is one that never was in the index.
+        execute("DELETE FROM backlog WHERE number IN chosen")
+        gone = execute(
+            f"INSERT INTO backlog SELECT number, {_IS_GONE} FROM words WHERE number IN chosen"
+        )
+        self._waiting += gone.rowcount
+        if self._waiting >= MAX_WAITING:
+            self.catch_up()
+
+    def remove_all(self) -> None:
+        """Leave out every message."""
+        if self.is_indexed:
+            self._connection.execute("INSERT INTO found (found) VALUES ('delete-all')")
+            self._connection.execute("DELETE FROM backlog")
+        self._connection.execute("DELETE FROM words")
+        self._waiting = self._waiting_characters = 0
+
+    def catch_up(self) -> None:
+        """Do what waits."""
+        if not self.is_indexed:
+            return
+        execute = self._connection.execute
+        select = (
+            f"SELECT words.number, {_COLUMNS} FROM backlog CROSS JOIN words"
+            " ON words.number = backlog.number WHERE work ="
+        )
+        execute(f"INSERT INTO found (rowid, {_COLUMNS}) {select} {_WAITS}")
+        # FTS5 has to be told what was in a text to take it out of the index.
+        forget = select.replace("SELECT", "SELECT 'delete',", 1)
+        execute(f"INSERT INTO found (found, rowid, {_COLUMNS}) {forget} {_IS_GONE}")
+        execute(
+            "DELETE FROM words WHERE number IN"
+            f" (SELECT number FROM backlog WHERE work = {_IS_GONE})"
+        )
+        execute(f"DELETE FROM backlog WHERE work <> {_IS_LONG}")
+        self._waiting = self._waiting_characters = 0
+
+
+_INSERT_WORDS = f"INSERT INTO words VALUES (?{', ?' * len(PLACES)})"
