@@ -223,6 +223,7 @@ class Server:
         Those not done after `config.drain_seconds` are aborted; nothing was accepted from them.
         """
         self.is_draining = True
+        await self._accept_no_more()
         for server in self._servers:
             server.close()
         self._servers.clear()
@@ -248,6 +249,19 @@ class Server:
         if self._ticking is not None:
             self._ticking.cancel()
             self._ticking = None
+
+    async def _accept_no_more(self) -> None:
+        """Let those in who were accepted already: they hear that we shut down.
+
+        asyncio accepts first, makes the transport a turn later and tells us another turn later. If
+        its server is closed in between, it drops the transport and leaves the socket open.
+        """
+        if isinstance(self.loop, asyncio.SelectorEventLoop):
+            for server in self._servers:
+                for sock in server.sockets:
+                    self.loop.remove_reader(sock.fileno())
+            for _ in range(2):
+                await asyncio.sleep(0)
 
     async def _until_empty(self) -> None:
         while self._connections:
