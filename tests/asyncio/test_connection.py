@@ -220,6 +220,55 @@ async def test_the_longest_session(in_memory: InMemory) -> None:
     assert client.heard().endswith(b"421 4.4.2 This session has lasted long enough\r\n")
 
 
+LONG_ENOUGH = b"421 4.4.2 This session has lasted long enough\r\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "keeps_on"),
+    [
+        (b"RCPT TO:<ben@example.org>\r\n", b"RCPT TO:<cat@example.org>\r\n"),
+        (b"RCPT TO:<ben@example.org>\r\nDATA\r\n", b"x" * 998 + b"\r\n"),
+        (b"RCPT TO:<ben@example.org>\r\n", b"BDAT 1000\r\n" + b"x" * 1000),
+    ],
+    ids=["recipients", "data", "chunks"],
+)
+async def test_an_open_transaction_may_end(
+    in_memory: InMemory, command: bytes, keeps_on: bytes
+) -> None:
+    recorder = Recorder()
+    memory = in_memory(recorder, max_session_seconds=100)
+    client = memory.connect()
+    client.feed(b"EHLO client.test\r\n")
+    memory.wait(95)
+    client.feed(b"MAIL FROM:<ann@example.org>\r\n" + command)
+    for _ in range(9):
+        memory.wait(10)
+        client.feed(keeps_on)
+    assert not client.is_closing()
+    client.feed(b".\r\n" if b"DATA" in command else b"BDAT 0 LAST\r\n")
+    assert len(recorder.messages) == 1
+    memory.wait(TICKS)
+    assert client.heard().endswith(LONG_ENOUGH)
+
+
+async def test_a_transaction_that_brings_no_message_ends(in_memory: InMemory) -> None:
+    class Later(Recorder):
+        def rcpt(self, _session: Session, _rcpt: object) -> Reply:
+            return Reply(450, "4.2.1", "Later")
+
+    memory = in_memory(Later(), max_session_seconds=100)
+    client = memory.connect()
+    client.feed(b"EHLO client.test\r\n")
+    memory.wait(50)
+    client.feed(b"MAIL FROM:<ann@example.org>\r\n")
+    for _ in range(10):
+        client.feed(b"RCPT TO:<ben@example.org>\r\n")
+        memory.wait(10)
+    assert not client.is_closing()
+    memory.wait(TICKS)
+    assert client.heard().endswith(LONG_ENOUGH)
+
+
 @pytest.mark.parametrize(
     "octets", [b"", b"EHLO", BEGIN, BEGIN + b"DATA\r\nx", BEGIN + b"BDAT 9\r\nx", b"BDAT 9\r\nx"]
 )

@@ -120,6 +120,9 @@ _GROUPS = (
         cloup.option("--proxy-protocol", metavar="NETWORK", type=_network, multiple=True,
                      help="Peers, such as 10.0.0.0/8, that begin with a PROXY header (v1 or v2);"
                      " again for more."),
+        cloup.option("--xclient", metavar="NETWORK", type=_network, multiple=True,
+                     help="Front servers that may say by XCLIENT for whom they stand;"
+                     " again for more."),
         cloup.option("--hostname", metavar="NAME", help="The name in the greeting.",
                      show_default="the machine's"),
     ),
@@ -205,6 +208,7 @@ def _take_listening(options: dict[str, Any]) -> Listening:
             requires_auth=options.pop("require_auth"),
             allows_plaintext_auth=options.pop("allow_plaintext_auth") or None,
             proxy_networks=tuple(options.pop("proxy_protocol")),
+            xclient_networks=tuple(options.pop("xclient")),
         )
         certificates = _take_certificates(options, config.hostname)
     except ConfigError as error:
