@@ -38,6 +38,23 @@ def test_a_message_is_counted(cut: int | None) -> None:
     )  # fmt: skip
 
 
+def test_a_client_that_does_not_wait_for_354() -> None:
+    lines = play(
+        ("C", b"DATA\r\nHi\r\n.\r\nNOOP\r\n"),
+        ("S", b"354 Go\r\n250 OK\r\n250 OK\r\n"),
+    )
+    assert lines == (
+        "C: DATA", "S: 354 Go", "S: 250 OK", "S: 250 OK",
+        "C: (4 octets of message)", "C: .", "C: NOOP",
+    )  # fmt: skip
+    lines = play(
+        ("C", b"RCPT TO:<a@b>\r\nDATA\r\nRSET\r\n"),
+        ("S", b"250 OK\r\n"),
+        ("S", b"503 5.5.1 No\r\n"),
+    )
+    assert lines == ("C: RCPT TO:<a@b>", "C: DATA", "S: 250 OK", "S: 503 5.5.1 No", "C: RSET")
+
+
 @pytest.mark.parametrize("cut", [None, 1])
 def test_an_empty_message(cut: int | None) -> None:
     lines = play(("S", b"354 Go\r\n"), ("C", b".\r\nNOOP\r\n"), cut=cut)
@@ -78,9 +95,9 @@ def test_of_many_messages_the_beginning_and_the_last_are_kept() -> None:
     dialogue = Dialogue()
     dialogue.received(b"EHLO c\r\n")
     for number in range(1000):
-        dialogue.received(b"MAIL FROM:<%d@x>\r\n" % number)
+        dialogue.received(b"mail FROM:<%d@x>\r\n" % number)
         dialogue.sent(b"250 OK\r\n")
-    assert dialogue.lines == ("C: EHLO c", LEFT_OUT, "C: MAIL FROM:<999@x>", "S: 250 OK")
+    assert dialogue.lines == ("C: EHLO c", LEFT_OUT, "C: mail FROM:<999@x>", "S: 250 OK")
 
 
 def test_lines_are_bounded_and_one_line_each() -> None:

@@ -46,6 +46,8 @@ class Config:
         drain_seconds: How long `Server.close()` lets open transactions go on.
         max_errors: See `Offer`.
         accept_bare_newlines: See `Offer`.
+        keeps_dialogue: Keep what both sides say, for `session.dialogue`. Messages are not in it,
+            nor secrets; it takes some 10 KiB a connection.
         is_lmtp: See `Offer`.
         requires_tls: See `Offer`.
         requires_auth: See `Offer`.
@@ -79,6 +81,7 @@ class Config:
     drain_seconds: float = 30.0
     max_errors: int = 100
     accept_bare_newlines: bool = False
+    keeps_dialogue: bool = False
     is_lmtp: bool = False
     requires_tls: bool = False
     requires_auth: bool = False

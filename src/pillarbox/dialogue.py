@@ -15,6 +15,8 @@ __all__ = ["Dialogue"]
 MAX_LINES: Final = 400
 MAX_LINE_CHARACTERS: Final = 1_000
 LEFT_OUT: Final = "..."
+# What a client sends behind DATA before it is asked to; honest ones wait.
+MAX_HELD_OCTETS: Final = 65_536
 
 _BDAT = re.compile(rb"BDAT +([0-9]{1,19})", re.IGNORECASE)
 _AUTH = re.compile(r"(AUTH\s+\S+)\s+\S.*", re.IGNORECASE)
@@ -27,8 +29,10 @@ class Dialogue:
     __slots__ = (
         "_beginning",
         "_data_octets",
+        "_held",
         "_is_auth",
         "_is_data",
+        "_is_undecided",
         "_now",
         "_partial",
         "_skip_octets",
@@ -43,7 +47,9 @@ class Dialogue:
         self._tail = b""
         self._data_octets = 0
         self._skip_octets = 0
+        self._held = b""
         self._is_data = self._is_auth = self._was_message = False
+        self._is_undecided = False
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -56,6 +62,10 @@ class Dialogue:
     def received(self, data: bytes) -> None:
         """Take octets of the client."""
         while data:
+            if self._is_undecided:
+                # Whether this is a message or commands, the answer to DATA tells.
+                self._held = (self._held + data)[:MAX_HELD_OCTETS]
+                return
             if self._is_data:
                 data = self._take_data(data)
             elif self._skip_octets:
@@ -72,6 +82,7 @@ class Dialogue:
 
     def sent(self, data: bytes) -> None:
         """Take octets of the server."""
+        code = b""
         for line in data.split(b"\r\n")[:-1]:
             self._add("S: " + _text(line))
             code = line[:3]
@@ -80,6 +91,10 @@ class Dialogue:
                 self._data_octets, self._tail = 0, b"\r\n"
             elif code != b"334":
                 self._is_auth = False
+        if self._is_undecided and (self._is_data or code[:1] in (b"4", b"5")):
+            self._is_undecided = False
+            held, self._held = self._held, b""
+            self.received(held)
 
     def _take_line(self, line: bytes) -> None:
         text = _text(line.rstrip(b"\r"))
@@ -90,6 +105,7 @@ class Dialogue:
         if text[:5].upper() == "MAIL ":
             self._begin_message()
         self._add("C: " + (_AUTH.sub(r"\1 ****", text) if self._is_auth else text))
+        self._is_undecided = text.upper() == "DATA"
         if chunk := _BDAT.match(line):
             self._skip_octets = int(chunk[1])
             self._add(f"C: ({self._skip_octets} octets of message)")
@@ -113,7 +129,7 @@ class Dialogue:
         if not self._beginning:
             self._beginning = self._now
             self._now = []
-        elif any(line.startswith("C: MAIL ") for line in self._now):
+        elif any(line[:8].upper() == "C: MAIL " for line in self._now):
             self._now = []
             self._was_message = True
 

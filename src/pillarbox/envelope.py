@@ -16,6 +16,7 @@ from pillarbox.protocol.event import Mail, Rcpt
 if TYPE_CHECKING:
     from email.message import EmailMessage
 
+    from pillarbox.dialogue import Dialogue
     from pillarbox.log import SessionLog
     from pillarbox.protocol.server import ServerConnection
     from pillarbox.protocol.xclient import XClient
@@ -33,7 +34,7 @@ class Session:
         state: The handler's own notes about this connection.
     """
 
-    __slots__ = ("_protocol", "_state", "_tls", "id", "local", "peer")
+    __slots__ = ("_dialogue", "_protocol", "_state", "_tls", "id", "local", "peer")
 
     def __init__(
         self,
@@ -43,13 +44,23 @@ class Session:
         peer: tuple[str, int] | str,
         local: tuple[str, int] | str,
         tls: Callable[[], Tls | None] = lambda: None,
+        dialogue: Dialogue | None = None,
     ) -> None:
         self.id = id
         self.peer = peer
         self.local = local
         self._protocol = protocol
         self._tls = tls
+        self._dialogue = dialogue
         self._state: dict[str, Any] | None = None
+
+    @property
+    def dialogue(self) -> tuple[str, ...]:
+        """What both sides have said so far, a line each (dialogue.py).
+
+        Empty where `Config.keeps_dialogue` does not ask for it.
+        """
+        return self._dialogue.lines if self._dialogue is not None else ()
 
     @property
     def domain(self) -> str | None:

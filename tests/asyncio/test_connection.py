@@ -132,6 +132,24 @@ async def test_a_handler_that_disconnects(in_memory: InMemory, where: str, waits
     assert len(disconnected) == 1
 
 
+async def test_the_dialogue_is_kept_where_it_is_asked_for(in_memory: InMemory) -> None:
+    dialogues: list[tuple[str, ...]] = []
+
+    def keep(message: Message) -> None:
+        dialogues.append(message.session.dialogue)
+
+    for keeps in (False, True):
+        client = in_memory(keep, keeps_dialogue=keeps).connect()
+        client.feed(BEGIN + b"DATA\r\n")
+        client.feed(b"Hi\r\n.\r\n")
+    without, lines = dialogues
+    assert without == ()
+    assert lines[0].startswith("S: 220 ")
+    assert lines[-3].startswith("S: 354 ")
+    assert lines[-2:] == ("C: (4 octets of message)", "C: .")
+    assert "C: DATA" in lines
+
+
 async def test_idle(in_memory: InMemory) -> None:
     memory = in_memory(Recorder(), idle_timeout_seconds=300)
     client = memory.connect()

@@ -75,6 +75,7 @@ class Connection(Wire):
                 peer=self.peer,
                 local=self.local,
                 tls=lambda: self._tls.facts() if self._tls is not None else None,
+                dialogue=self._dialogue,
             )
         return self._session
 
@@ -87,6 +88,8 @@ class Connection(Wire):
             if not data:
                 return
         self._active_at = self._server.now
+        if self._dialogue is not None:
+            self._dialogue.received(data)
         self.protocol.receive_data(data)
         if self._task is None and not self._chokes:
             self._go_on()

@@ -12,6 +12,7 @@ import ssl
 from typing import TYPE_CHECKING, cast
 
 from pillarbox.asyncio.tls import TlsLayer
+from pillarbox.dialogue import Dialogue
 from pillarbox.log import peer_text
 from pillarbox.protocol.body import IncomingBody
 from pillarbox.protocol.event import Mail
@@ -53,6 +54,7 @@ class Wire(asyncio.Protocol):
         "_awaited",
         "_began_at",
         "_chokes",
+        "_dialogue",
         "_is_layered",
         "_is_lost",
         "_is_paused",
@@ -92,6 +94,7 @@ class Wire(asyncio.Protocol):
         self._is_lost = False
         self._is_paused = False
         self._chokes = 0
+        self._dialogue = Dialogue() if server.config.keeps_dialogue else None
         self._active_at = self._began_at = server.now
         self._rated: IncomingBody | ChunkReader | None = None
         self._rated_since = self._line_since = 0.0
@@ -262,6 +265,8 @@ class Wire(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if self._is_lost or self._transport.is_closing():
             return
+        if self._dialogue is not None:
+            self._dialogue.sent(data)
         self._transport.write(data if self._tls is None else self._tls.encrypt(data))
 
     def _hold(self, data: bytes) -> None:

@@ -16,9 +16,11 @@ from typing import Protocol
 from pillarbox.catcher.arrival import Arrival, utc_now
 from pillarbox.catcher.mailbox import Mailbox, MailboxError
 from pillarbox.catcher.printer import Printer
+from pillarbox.catcher.sorting import Sorting
 from pillarbox.catcher.tally import Tally
 from pillarbox.envelope import Body, Envelope, Session
 from pillarbox.handler import Reject
+from pillarbox.protocol.replies import MESSAGE_ACCEPTED
 from pillarbox.protocol.reply import Reply
 
 __all__ = ["Catcher", "View"]
@@ -47,6 +49,7 @@ class Catcher:
         printer: Where to show them; `None` with the view.
         mailbox: Where to keep messages; `None` keeps none.
         keep: Keeps a message beside that, and gives its id.
+        sorting: Which named mailboxes a message goes to.
         tally: Is told what was accepted.
         on_closed: Is called once when nobody reads what is printed any more, and messages are not
             kept otherwise.
@@ -60,6 +63,7 @@ class Catcher:
         *,
         mailbox: Mailbox | None = None,
         keep: Callable[[Session, Envelope, bytes], str] | None = None,
+        sorting: Sorting | None = None,
         tally: Tally | None = None,
         on_closed: Callable[[], None] = lambda: None,
         clock: Callable[[], datetime] = utc_now,
@@ -68,6 +72,7 @@ class Catcher:
         self._printer = printer
         self._mailbox = mailbox
         self._keep = keep
+        self._sorting = sorting or Sorting()
         self._tally = tally or Tally()
         self._on_closed = on_closed
         self._clock = clock
@@ -76,7 +81,15 @@ class Catcher:
         """Keep the message, if that is wanted, and show it."""
         octets = await body.read()
         name = self._keep(session, envelope, octets) if self._keep else None
-        arrival = Arrival.of(session, envelope, octets, id=name, clock=self._clock)
+        arrival = Arrival.of(
+            session,
+            envelope,
+            octets,
+            id=name,
+            clock=self._clock,
+            mailboxes=self._sorting.names(session.identity, envelope.rcpt_tos, _port(session)),
+            transcript=_transcript(session),
+        )
         if self._mailbox is not None:
             self._add(self._mailbox, session, arrival)
         await self._show(session, arrival)
@@ -117,6 +130,16 @@ class Catcher:
         else:
             on_closed, self._on_closed = self._on_closed, lambda: None
             on_closed()
+
+
+def _port(session: Session) -> int | None:
+    return None if isinstance(session.local, str) else session.local[1]
+
+
+def _transcript(session: Session) -> tuple[str, ...]:
+    """Give the dialogue up to our answer, which is about to be said: the message is kept."""
+    lines = session.dialogue
+    return (*lines, f"S: {MESSAGE_ACCEPTED}") if lines else ()
 
 
 def _render(view: View, arrival: Arrival) -> str:

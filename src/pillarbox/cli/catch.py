@@ -24,11 +24,21 @@ if TYPE_CHECKING:
     from pillarbox.catcher.handler import Catcher, View
     from pillarbox.catcher.mailbox import Mailbox
     from pillarbox.catcher.printer import Printer
+    from pillarbox.catcher.sorting import SortingRule
     from pillarbox.listen import ListenAddress
 
 __all__ = ["catch"]
 
 log = logging.getLogger("pillarbox")
+
+
+def _sorting_rule(text: str) -> SortingRule:
+    from pillarbox.catcher.sorting import SortingRule
+
+    try:
+        return SortingRule.parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @command("catch", example="pillarbox catch --dump ./mails")
@@ -55,6 +65,10 @@ log = logging.getLogger("pillarbox")
                  help="Keep the mail in this file (SQLite), made if there is none."),
     cloup.option("--max-messages", metavar="N", type=click.IntRange(min=0), default=5000,
                  help="Let the oldest messages go beyond so many; 0 keeps all."),
+    cloup.option("--mailbox", metavar="NAME=RULE", type=_sorting_rule, multiple=True,
+                 help="A mailbox of its own for recipients such as team=*@team.test, for a login"
+                 " (ann=user:ann) or a port (ci=port:2525); again for more. Whoever logs in has"
+                 " one anyhow."),
     cloup.option("--dump", metavar="DIR", help="Write each message to DIR/ID.eml and DIR/ID.json."),
 )  # fmt: skip
 @listening_options
@@ -69,6 +83,7 @@ def catch(
     allow_internal_requests: bool,
     db: str | None,
     max_messages: int,
+    mailbox: Sequence[SortingRule],
     dump: str | None,
 ) -> None:
     """Catch all mail and show it: nothing that is sent here goes any further."""
@@ -88,14 +103,16 @@ def catch(
     tally = Tally()
     heard: list[ListenAddress] = []
 
-    def make_catcher(mailbox: Mailbox | None) -> Catcher:
+    def make_catcher(store: Mailbox | None) -> Catcher:
         from pillarbox.catcher.handler import Catcher
+        from pillarbox.catcher.sorting import Sorting
 
         return Catcher(
             None if quiet else _view(full=full, as_json=as_json),
             None if quiet else _printer(as_json=as_json),
-            mailbox=mailbox,
+            mailbox=store,
             keep=None if folder is None else folder.write,
+            sorting=Sorting(rules=mailbox),
             tally=tally,
             on_closed=lambda: _stop(listening),
         )
@@ -105,6 +122,7 @@ def catch(
         if sys.stderr is not None and sys.stderr.isatty():
             _hint(addresses)
 
+    listening = replace(listening, config=replace(listening.config, keeps_dialogue=is_kept))
     if listening.logins is None:
         from pillarbox.login import AnyLogin
 
@@ -119,14 +137,14 @@ def catch(
             on_ready=on_ready,
         )
         return
-    with _mailbox(db, max_messages) if is_kept else contextlib.nullcontext() as mailbox:
+    with _mailbox(db, max_messages) if is_kept else contextlib.nullcontext() as store:
         beside = None
-        if address is not None and mailbox is not None:
+        if address is not None and store is not None:
             from pillarbox.catcher.web.service import Service
             from pillarbox.cli.listeners import text_of
 
             service = Service(
-                mailbox=mailbox,
+                mailbox=store,
                 tally=tally,
                 database=db or "",
                 addresses=lambda: [text_of(one) for one in heard],
@@ -134,7 +152,7 @@ def catch(
                 max_message_octets=listening.config.max_message_bytes,
             )
             beside = Page(address, service, hosts=http_host, logins=http_auth)
-        run(lambda: make_catcher(mailbox), listening, on_ready=on_ready, beside=beside)
+        run(lambda: make_catcher(store), listening, on_ready=on_ready, beside=beside)
 
 
 def _mailbox(db: str | None, max_messages: int) -> Mailbox:
