@@ -71,6 +71,7 @@ class Mailbox:
     Args:
         path: A file for SQLite, made if there is none; `None` keeps the mail in memory.
         limits: How much to keep.
+        busy_seconds: How long to wait for other programs that use the file.
         clock: Tells the time in UTC.
 
     Attributes:
@@ -86,13 +87,14 @@ class Mailbox:
         path: str | os.PathLike[str] | None = None,
         *,
         limits: Limits = Limits(),  # noqa: B008  # a frozen value
+        busy_seconds: float = 5.0,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.name: str | None = None
         self.path = None if path is None else os.fspath(path)
         self._limits = limits
         self._clock = clock
-        self._store = Store(self.path, max_told=MAX_TOLD)
+        self._store = Store(self.path, max_told=MAX_TOLD, busy_seconds=busy_seconds)
         self._changes = Changes(self._stats)
         self._watch = Watch(self._store, self._changes)
         try:
@@ -278,8 +280,9 @@ class Mailbox:
         with self._changes.noting():
             chosen = self._store.delete(selection, self.name)
             for summary in chosen.summaries:
+                is_gone = self.name is None or len(summary.mailboxes) == 1
                 scopes = summary.mailboxes if self.name is None else [self.name]
-                self._changes.note(Deleted(summary.id), scopes)
+                self._changes.note(Deleted(summary.id), scopes, is_for_whole=is_gone)
             if chosen.count > len(chosen.summaries):
                 self._changes.note(Pruned())
         return chosen.count

@@ -32,7 +32,6 @@ from pillarbox.catcher.words import storable
 
 __all__ = ["Limits", "Selection", "Store"]
 
-BUSY_SECONDS = 5.0
 MANY_FOUND = 10_000
 
 
@@ -81,13 +80,17 @@ class Store:
     Args:
         path: The file; `None` for memory.
         max_told: Of how many changed messages to give summaries.
+        busy_seconds: How long to wait for other programs that use the file.
 
     Raises:
         MailboxError: It cannot be opened.
     """
 
-    def __init__(self, path: str | None = None, *, max_told: int = 100) -> None:
+    def __init__(
+        self, path: str | None = None, *, max_told: int = 100, busy_seconds: float = 5.0
+    ) -> None:
         self.path = path
+        self._busy_seconds = busy_seconds
         self._max_told = max_told
         self._writing = threading.RLock()
         self._reading = threading.RLock() if path else self._writing
@@ -112,7 +115,7 @@ class Store:
                 ":memory:" if path is None else os.path.abspath(path),
                 isolation_level=None,
                 check_same_thread=False,
-                timeout=BUSY_SECONDS,
+                timeout=self._busy_seconds,
             )
             try:
                 connection.create_function("header_has", 3, header_has, deterministic=True)
