@@ -168,15 +168,9 @@ def test_roles() -> None:
 
 def test_part_that_is_the_whole_message() -> None:
     octets = b"Content-Type: application/pdf; name=a.pdf\r\n\r\n%PDF"
-    assert by_id(octets) == {
-        "1": Part(
-            id="1",
-            role=Role.ATTACHMENT,
-            content_type="application/pdf",
-            file_name="a.pdf",
-            octets=b"%PDF",
-        )
-    }
+    [part] = parse_message(octets).parts
+    assert (part.id, part.role, part.content_type) == ("1", Role.ATTACHMENT, "application/pdf")
+    assert (part.file_name, part.octets, part.size) == ("a.pdf", b"%PDF", 4)
     assert parse_message(octets).text is None
 
 

@@ -16,7 +16,15 @@ from urllib.parse import unquote_to_bytes
 
 from pillarbox.catcher.content import decode_base64, decode_charset, decode_quoted_printable
 
-__all__ = ["Address", "addresses", "date", "decode_words", "parameters", "unfold"]
+__all__ = [
+    "Address",
+    "addresses",
+    "content_type",
+    "date",
+    "decode_words",
+    "parameters",
+    "unfold",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +235,15 @@ def parameters(text: str) -> tuple[str, dict[str, str]]:
         # It stands beside the plain one for those who do not know RFC 2231.
         found[name] = _join_pieces([numbers[number] for number in sorted(numbers)])
     return value, found
+
+
+_CONTENT_TYPE = re.compile(r"[^\s/]+/[^\s/]+")
+
+
+def content_type(text: str, default: str) -> tuple[str, dict[str, str]]:
+    """Give a content type with its parameters; the default in place of one that is none."""
+    name, found = parameters(text)
+    return name if _CONTENT_TYPE.fullmatch(name) else default, found
 
 
 def _parameter_value(raw: str) -> str:

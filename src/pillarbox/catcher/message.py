@@ -14,9 +14,10 @@ from enum import Enum
 from pillarbox.catcher.content import decode_charset, decode_transfer
 from pillarbox.catcher.header import Address, addresses, date, decode_words, parameters, unfold
 from pillarbox.catcher.html import text_of_html
+from pillarbox.catcher.quick import Piece
 from pillarbox.catcher.tree import Node, parse_tree
 
-__all__ = ["Address", "ParsedMessage", "Part", "Role", "parse_message"]
+__all__ = ["Address", "Content", "ParsedMessage", "Part", "Role", "parse_message"]
 
 SNIPPET_CHARACTERS = 200
 
@@ -31,6 +32,38 @@ class Role(Enum):
     ATTACHMENT = "attachment"
 
 
+class Content:
+    """The octets of a part, decoded when somebody asks for them.
+
+    To take a message in, nobody has to decode its attachments.
+
+    Args:
+        node: Where the part is.
+        encoding: Its transfer encoding.
+    """
+
+    __slots__ = ("_encoding", "_node", "_octets")
+
+    def __init__(self, node: Node | Piece, encoding: str) -> None:
+        self._node: Node | Piece | None = node
+        self._encoding = encoding
+        self._octets = b""
+
+    @property
+    def octets(self) -> bytes:
+        """The content with its transfer encoding undone."""
+        node = self._node
+        if node is not None:
+            self._octets = decode_transfer(node.octets, self._encoding)
+            self._node = None
+        return self._octets
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Content) and self.octets == other.octets
+
+    __hash__ = None  # type: ignore[assignment]  # as lists have none: it may be large
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """A part that has no parts itself. A message inside of a message is one.
@@ -42,7 +75,7 @@ class Part:
         charset: What the part says of its text, if anything.
         file_name: As the sender wrote it, `None` without; no name to write a file by.
         content_id: Without the angle brackets.
-        octets: The content with its transfer encoding undone.
+        content: Gives the octets.
     """
 
     id: str
@@ -51,7 +84,12 @@ class Part:
     charset: str | None = None
     file_name: str | None = None
     content_id: str | None = None
-    octets: bytes = field(default=b"", repr=False)
+    content: Content = field(repr=False)
+
+    @property
+    def octets(self) -> bytes:
+        """The content with its transfer encoding undone."""
+        return self.content.octets
 
     @property
     def size(self) -> int:
@@ -167,16 +205,17 @@ def parse_message(octets: bytes, *, rcpt_tos: Sequence[str] = ()) -> ParsedMessa
 # The parts of a tree
 
 
-def _parts(node: Node, place: str) -> Iterator[Part]:
+def _parts(node: Node | Piece, place: str) -> Iterator[Part]:
     """Give the parts below a node, in their order."""
-    if node.children:
-        for number, child in enumerate(node.children, 1):
+    children: Sequence[Node | Piece] = node.children
+    if children:
+        for number, child in enumerate(children, 1):
             yield from _parts(child, f"{place}.{number}" if place else f"{number}")
         return
     content_type, about = node.type
-    octets = node.octets
+    encoding = ""
     if not content_type.startswith("multipart/"):  # RFC 2045 §6.4: those are not encoded
-        octets = decode_transfer(octets, node.first("content-transfer-encoding"))
+        encoding = node.first("content-transfer-encoding")
     disposition, about_disposition = parameters(node.first("content-disposition"))
     file_name = about_disposition.get("filename") or about.get("name") or None
     content_id = _without_brackets(node.first("content-id"))
@@ -194,7 +233,7 @@ def _parts(node: Node, place: str) -> Iterator[Part]:
         charset=about.get("charset"),
         file_name=file_name,
         content_id=content_id,
-        octets=octets,
+        content=Content(node, encoding),
     )
 
 
