@@ -207,6 +207,10 @@ class Mailbox:
         """Give all messages that a query finds, newest first."""
         return self._store.summaries(parse_query(query, zone=zone), self.name)
 
+    def ids(self, query: str = "", *, zone: tzinfo = UTC) -> Sequence[str]:
+        """Give the ids of all messages that a query finds, newest first."""
+        return self._store.ids(parse_query(query, zone=zone), self.name)
+
     def counts(self) -> Counts:
         """Tell how many messages there are, and how many of them are unread."""
         return self._store.counts(Query(), self.name)

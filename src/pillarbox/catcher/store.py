@@ -263,6 +263,13 @@ class Store:
                 (*values, limit, max(start, 0)),
             )
 
+    def ids(self, query: Query, scope: str | None) -> list[str]:
+        """List the ids of what a query finds, newest first."""
+        where, values = self._where(query, scope)
+        sql = f"SELECT id FROM message WHERE {where} ORDER BY time DESC, number DESC"
+        with self._look() as connection:
+            return [id_ for (id_,) in connection.execute(sql, values)]
+
     def counts(self, query: Query, scope: str | None) -> Counts:
         """Count what a query finds."""
         where, values = self._where(query, scope)
