@@ -23,9 +23,9 @@ from pillarbox.catcher.change import Change, Deleted, New, Pruned, Stats, Trunca
 from pillarbox.catcher.failure import MailboxError, MailboxFull, MessageNotFound
 from pillarbox.catcher.header import Address
 from pillarbox.catcher.index import MAX_WAITING
+from pillarbox.catcher.limits import Limits
 from pillarbox.catcher.mailbox import MAX_TOLD, Mailbox
 from pillarbox.catcher.schema import VERSION
-from pillarbox.catcher.store import Limits
 from pillarbox.catcher.summary import Counts, Summary
 from tests.catcher.mails import MAILS
 from tests.catcher.ugly import UGLY
@@ -258,7 +258,7 @@ def test_nothing_of_a_deleted_message_is_left(tmp_path: Path) -> None:
         mailbox.scoped("a").delete_all()
         mailbox.scoped("b").delete_all()
         tables = "message", "content", "mail", "words", "tag", "place", "backlog"
-        connection = mailbox._store._write
+        connection = mailbox._store.database.writer
         for table in tables:
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
         # It compares the index with the texts, and raises where they differ.
@@ -647,7 +647,7 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     Mailbox(path).close()
     with Mailbox(path) as mailbox:
         # For root every file can be written, and this is what the others hear of SQLite.
-        mailbox._store._write.execute("PRAGMA query_only = ON")
+        mailbox._store.database.writer.execute("PRAGMA query_only = ON")
         with pytest.raises(MailboxError, match="cannot be written; allow that for the file and"):
             mailbox.add(arrival())
 
@@ -670,7 +670,7 @@ def test_a_file_that_another_program_has_locked(tmp_path: Path) -> None:
 def test_no_room(tmp_path: Path, before: int) -> None:
     with Mailbox(tmp_path / "mails.db") as mailbox:
         mailbox.add_all(arrival("order") for _ in range(before))
-        connection = mailbox._store._write
+        connection = mailbox._store.database.writer
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count = {pages}")
         told: list[Change] = []
@@ -689,7 +689,7 @@ def test_what_is_stored_stays_so_when_nothing_can_be_deleted(
 ) -> None:
     with Mailbox(tmp_path / "mails.db", limits=Limits(max_messages=1)) as mailbox:
         mailbox.add(arrival("first"))
-        mailbox._store._write.execute(
+        mailbox._store.database.writer.execute(
             "CREATE TEMP TRIGGER stuck BEFORE DELETE ON main.message"
             " BEGIN SELECT raise(ABORT, 'stuck'); END"
         )

@@ -273,7 +273,7 @@ def test_the_index_is_in_use(tmp_path: Path) -> None:
     with Mailbox(path) as mailbox:
         for number in range(MAX_WAITING):
             mailbox.add(replace(arrival(mail(f"number {number}", "")), id=f"{number}"))
-        with mailbox._store._look() as connection:
+        with mailbox._store.database.look() as connection:
             plan = connection.execute("SELECT count(*) FROM backlog").fetchone()
         assert plan == (0,)
         assert len(mailbox.find("number")) == MAX_WAITING

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Protocol
 
 from pillarbox.catcher.arrival import Arrival, utc_now
-from pillarbox.catcher.mailbox import Mailbox, MailboxError
+from pillarbox.catcher.mailbox import Mailbox, MailboxError, MailboxFull
 from pillarbox.catcher.printer import Printer
 from pillarbox.catcher.sorting import Sorting
 from pillarbox.catcher.tally import Tally
@@ -27,7 +27,8 @@ __all__ = ["Catcher", "View"]
 
 log = logging.getLogger("pillarbox")
 
-NOT_KEPT = Reply(452, "4.3.1", "The message could not be kept; try again later")
+NO_ROOM = Reply(452, "4.3.1", "No room to keep the message; try again later")
+NOT_KEPT = Reply(451, "4.3.0", "The message could not be kept; try again later")
 NOT_SHOWN = Reply(451, "4.3.0", "The message could not be shown; try again later")
 
 
@@ -101,7 +102,7 @@ class Catcher:
         except MailboxError as error:
             session.log.error("a message was not accepted: %s", error)
             self._tally.note_rejected()
-            raise Reject(NOT_KEPT) from None
+            raise Reject(NO_ROOM if isinstance(error, MailboxFull) else NOT_KEPT) from None
 
     async def _show(self, session: Session, arrival: Arrival) -> None:
         if self._view is None or self._printer is None:

@@ -50,8 +50,9 @@ from pillarbox.catcher.change import (
     Updated,
 )
 from pillarbox.catcher.failure import MailboxError, MailboxFull, MessageNotFound
+from pillarbox.catcher.limits import Limits
 from pillarbox.catcher.search import Query, parse_query
-from pillarbox.catcher.store import Chosen, Limits, Selection, Store
+from pillarbox.catcher.store import Chosen, Selection, Store
 from pillarbox.catcher.summary import Counts, Page, Stored, Summary
 from pillarbox.catcher.wanted import Wanted
 from pillarbox.catcher.watch import Watch

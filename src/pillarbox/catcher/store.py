@@ -1,39 +1,32 @@
-"""The store behind the mailbox: messages as rows of SQLite, in memory or in a file.
+"""The store behind the mailbox: messages as rows of SQLite.
 
-The tables are told in schema.py, what a search means in search.py. This has a connection that
-writes and, for a file, one that reads, so that mail comes in while somebody searches; in memory
-there is one for both. Each has its lock.
-
-A file is in WAL mode with `synchronous = NORMAL`: what was answered by 250 survives the end of the
-program, however sudden. That of the power may take the last messages with it, which is what a test
-mailbox can afford: syncing each message to the disk would cost more than all else (FULL).
+The tables are told in schema.py, transactions and files in database.py, what a search means in
+search.py, and how a row is made of a message in row.py.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sqlite3
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from pillarbox.catcher.arrival import Arrival
-from pillarbox.catcher.failure import MailboxError, MessageNotFound, explained
+from pillarbox.catcher.database import Database
+from pillarbox.catcher.failure import MessageNotFound
 from pillarbox.catcher.index import Index
-from pillarbox.catcher.row import Row, arrival_of, microseconds, row_of, summaries_of
-from pillarbox.catcher.schema import NotOurs, migrate
-from pillarbox.catcher.search import Query, header_has
+from pillarbox.catcher.limits import Limits, count_beyond
+from pillarbox.catcher.row import Row, arrival_of, row_of, summaries_of
+from pillarbox.catcher.search import Query
 from pillarbox.catcher.summary import Counts, Page, Stored, Summary
 from pillarbox.catcher.tags import checked_tags
 from pillarbox.catcher.words import storable
 
-__all__ = ["Limits", "Selection", "Store"]
+__all__ = ["Chosen", "Selection", "Store"]
 
+# Of many it is faster to begin at the newest and leave out what was not found; of a few, to put
+# them in order.
 MANY_FOUND = 10_000
-
 
 _INSERT_MESSAGE = (
     "INSERT INTO message (id, time, size, attachments, inlines) VALUES (?, ?, ?, ?, ?)"
@@ -41,24 +34,6 @@ _INSERT_MESSAGE = (
 
 Selection = Query | Sequence[str]
 """Which messages: what a query finds, or those of some ids as far as they are there."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How much is kept at least; the oldest messages leave first. 0 is without a limit.
-
-    Up to two percent more is kept at times, so that messages leave together, at less cost. The
-    newest message stays in any case.
-
-    Attributes:
-        max_messages: How many.
-        max_octets: How many octets of mail in all.
-        max_age_seconds: For how long.
-    """
-
-    max_messages: int = 5000
-    max_octets: int = 0
-    max_age_seconds: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,78 +65,13 @@ class Store:
         self, path: str | None = None, *, max_told: int = 100, busy_seconds: float = 5.0
     ) -> None:
         self.path = path
-        self._busy_seconds = busy_seconds
+        self.database = Database(path, busy_seconds=busy_seconds)
         self._max_told = max_told
-        self._writing = threading.RLock()
-        self._reading = threading.RLock() if path else self._writing
-        if path == "":
-            raise MailboxError("the name of the mailbox's file is empty; write such as mails.db")
-        self._write = self._connect(path)
-        try:
-            with self._change(), explained(path):
-                migrate(self._write, is_indexed=path is not None)
-            self._read = self._write if path is None else self._connect(path)
-        except NotOurs as error:
-            self._write.close()
-            raise MailboxError(f"the mailbox {path} {error}") from None
-        except MailboxError:
-            self._write.close()
-            raise
-        self._index = Index(self._write, is_indexed=path is not None)
-
-    def _connect(self, path: str | None) -> sqlite3.Connection:
-        with explained(path):
-            connection = sqlite3.connect(
-                ":memory:" if path is None else os.path.abspath(path),
-                isolation_level=None,
-                check_same_thread=False,
-                timeout=self._busy_seconds,
-            )
-            try:
-                connection.create_function("header_has", 3, header_has, deterministic=True)
-                connection.execute("PRAGMA temp_store = MEMORY")
-                if path is not None:
-                    connection.execute("PRAGMA journal_mode = WAL")
-                    connection.execute("PRAGMA synchronous = NORMAL")
-                connection.execute("CREATE TEMP TABLE chosen (number INTEGER PRIMARY KEY)")
-            except sqlite3.Error:
-                connection.close()
-                raise
-        return connection
+        self._index = Index(self.database.writer, is_indexed=path is not None)
 
     def close(self) -> None:
         """Close the file; what comes after raises."""
-        with self._writing, self._reading, explained(self.path):
-            if self._read is not self._write:
-                self._read.close()
-            self._write.close()
-
-    @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        """Run a transaction: all of it or nothing."""
-        with self._writing, explained(self.path):
-            self._write.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._write
-                self._write.execute("COMMIT")
-            except BaseException:
-                if self._write.in_transaction:  # SQLite ends it by itself on some errors
-                    self._write.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _look(self) -> Iterator[sqlite3.Connection]:
-        """See one state of everything."""
-        with self._reading, explained(self.path):
-            if self._read.in_transaction:
-                yield self._read
-                return
-            self._read.execute("BEGIN")
-            try:
-                yield self._read
-            finally:
-                if self._read.in_transaction:
-                    self._read.execute("COMMIT")
+        self.database.close()
 
     # In
 
@@ -173,7 +83,7 @@ class Store:
         """
         # What takes long is done before anybody has to wait for it.
         rows = [row_of(arrival) for arrival in arrivals]
-        with self._change() as connection:
+        with self.database.change() as connection:
             for row in rows:
                 self._add(connection, row)
         return [row.summary for row in rows]
@@ -195,7 +105,7 @@ class Store:
 
     def set_transcript(self, id_: str, lines: Sequence[str]) -> None:
         """Keep the dialogue of a message's session."""
-        with self._change() as connection:
+        with self.database.change() as connection:
             connection.execute(
                 "UPDATE content SET transcript = ?"
                 " WHERE number = (SELECT number FROM message WHERE id = ?)",
@@ -207,7 +117,7 @@ class Store:
     def page(self, query: Query, scope: str | None, *, start: int, limit: int) -> Page:
         """Give a piece of what a query finds, newest first, and counts of the same moment."""
         start = max(start, 0)
-        with self._look() as connection:
+        with self.database.look() as connection:
             whole = self.counts(Query(), scope)
             if query.is_of_text:
                 found, summaries = self._find(connection, query, scope, start, limit)
@@ -238,8 +148,6 @@ class Store:
             "SELECT count(*), count(*) - ifnull(sum(is_read), 0)"
             " FROM chosen CROSS JOIN message USING (number)"
         ).fetchone()
-        # Of many it is faster to begin at the newest and leave out what was not found; of a few,
-        # to put them in order.
         is_many = total > MANY_FOUND
         tables = "message CROSS JOIN chosen" if is_many else "chosen CROSS JOIN message"
         summaries = summaries_of(
@@ -255,7 +163,7 @@ class Store:
     ) -> list[Summary]:
         """List what a query finds, newest first."""
         where, values = self._where(query, scope)
-        with self._look() as connection:
+        with self.database.look() as connection:
             return summaries_of(
                 connection,
                 f"SELECT number FROM message WHERE {where}"
@@ -267,7 +175,7 @@ class Store:
         """List the ids of what a query finds, newest first."""
         where, values = self._where(query, scope)
         sql = f"SELECT id FROM message WHERE {where} ORDER BY time DESC, number DESC"
-        with self._look() as connection:
+        with self.database.look() as connection:
             return [id_ for (id_,) in connection.execute(sql, values)]
 
     def counts(self, query: Query, scope: str | None) -> Counts:
@@ -276,7 +184,7 @@ class Store:
         sql = f"SELECT count(*), count(*) - ifnull(sum(is_read), 0) FROM message WHERE {where}"
         if not query.terms and scope is None:
             sql = "SELECT total, unread FROM tally"
-        with self._look() as connection:
+        with self.database.look() as connection:
             total, unread = connection.execute(sql, values).fetchone()
         return Counts(total=total, unread=unread)
 
@@ -286,7 +194,7 @@ class Store:
         chosen = (
             "" if scope is None else f" WHERE number IN (SELECT number FROM message WHERE {where})"
         )
-        with self._look() as connection:
+        with self.database.look() as connection:
             return dict(
                 connection.execute(
                     f"SELECT name, count(*) FROM tag{chosen} GROUP BY name ORDER BY name", values
@@ -295,7 +203,7 @@ class Store:
 
     def names(self) -> dict[str, int]:
         """Count the messages of each named mailbox."""
-        with self._look() as connection:
+        with self.database.look() as connection:
             return dict(
                 connection.execute(
                     "SELECT mailbox, count(*) FROM place GROUP BY mailbox ORDER BY 1"
@@ -304,7 +212,7 @@ class Store:
 
     def octets(self, id_: str, scope: str | None) -> bytes:
         """Give the octets of a message."""
-        with self._look() as connection:
+        with self.database.look() as connection:
             number = self._number(id_, scope)
             row = connection.execute("SELECT octets FROM mail WHERE number = ?", (number,))
             octets: bytes = row.fetchone()[0]
@@ -312,7 +220,7 @@ class Store:
 
     def get(self, id_: str, scope: str | None) -> Stored:
         """Give a message with all that is known of it."""
-        with self._look() as connection:
+        with self.database.look() as connection:
             number = self._number(id_, scope)
             (summary,) = summaries_of(connection, "SELECT ?", (number,))
             envelope, transcript, octets = connection.execute(
@@ -324,20 +232,20 @@ class Store:
 
     def summary(self, id_: str, scope: str | None) -> Summary:
         """Give a message's summary."""
-        with self._look() as connection:
+        with self.database.look() as connection:
             (summary,) = summaries_of(connection, "SELECT ?", (self._number(id_, scope),))
         return summary
 
     def is_found(self, id_: str, query: Query, scope: str | None) -> bool:
         """Tell whether a query finds a message, without the index."""
         where, values = self._where(query, scope, is_indexed=False)
-        with self._look() as connection:
+        with self.database.look() as connection:
             sql = f"SELECT 1 FROM message WHERE id = ? AND {where}"
             return connection.execute(sql, (storable(id_), *values)).fetchone() is not None
 
     def _number(self, id_: str, scope: str | None) -> int:
         where, values = self._where(Query(), scope)
-        with self._look() as connection:
+        with self.database.look() as connection:
             sql = f"SELECT number FROM message WHERE id = ? AND {where}"
             row = connection.execute(sql, (storable(id_), *values)).fetchone()
         if row is None:
@@ -360,7 +268,7 @@ class Store:
 
     def set_read(self, selection: Selection, is_read: bool, scope: str | None) -> Chosen:
         """Set messages read or unread; tells of those that were not so."""
-        with self._change() as connection:
+        with self.database.change() as connection:
             self._choose(selection, scope)
             connection.execute(
                 "DELETE FROM chosen WHERE number IN (SELECT number FROM message WHERE is_read = ?)",
@@ -372,7 +280,7 @@ class Store:
     def set_tags(self, selection: Selection, tags: Iterable[str], scope: str | None) -> Chosen:
         """Replace the tags of messages."""
         checked = checked_tags(tags)
-        with self._change() as connection:
+        with self.database.change() as connection:
             self._choose(selection, scope)
             connection.execute("DELETE FROM tag WHERE number IN chosen")
             for tag in checked:
@@ -383,7 +291,7 @@ class Store:
         """Put another tag, or none, in the place of one."""
         checked = checked_tags(names)
         tag = storable(tag)
-        with self._change() as connection:
+        with self.database.change() as connection:
             self._choose(Query(), scope, "number IN (SELECT number FROM tag WHERE name = ?)", tag)
             connection.execute("DELETE FROM tag WHERE name = ? AND number IN chosen", (tag,))
             for name in checked:
@@ -394,7 +302,7 @@ class Store:
 
     def delete(self, selection: Selection, scope: str | None) -> Chosen:
         """Delete messages, or take them out of a named mailbox; tells what they were."""
-        with self._change():
+        with self.database.change():
             self._choose(selection, scope)
             chosen = self._chosen()
             self._remove_chosen(scope)
@@ -403,7 +311,7 @@ class Store:
 
     def delete_all(self, scope: str | None) -> int:
         """Delete every message."""
-        with self._change() as connection:
+        with self.database.change() as connection:
             if scope is not None:
                 self._choose(Query(), scope)
                 count = self._chosen(are_told=False).count
@@ -414,79 +322,49 @@ class Store:
             for table in ("content", "mail", "tag", "place"):
                 connection.execute(f"DELETE FROM {table}")
             self._index.remove_all()
-        if self.path is not None:
-            # Gives the room back. Where somebody else is at the file, it is used again later.
-            with self._writing, contextlib.suppress(sqlite3.OperationalError):
-                self._write.execute("VACUUM")
+        self.database.shrink()
         return count
 
     def prune(self, limits: Limits, now: datetime) -> int:
         """Let the oldest messages go that are beyond the limits; tell how many."""
-        with self._writing:
-            beyond = self._count_beyond(limits, now)
-            if not beyond:
+        with self.database.peek() as connection:
+            if not count_beyond(connection, limits, now):
                 return 0
-            with self._change() as connection:
-                beyond = self._count_beyond(limits, now)
-                connection.execute("DELETE FROM chosen")
-                connection.execute(
-                    "INSERT INTO chosen SELECT number FROM message ORDER BY time, number LIMIT ?",
-                    (beyond,),
-                )
-                self._remove_chosen(None)
+        with self.database.change() as connection:
+            beyond = count_beyond(connection, limits, now)
+            connection.execute("DELETE FROM chosen")
+            connection.execute(
+                "INSERT INTO chosen SELECT number FROM message ORDER BY time, number LIMIT ?",
+                (beyond,),
+            )
+            self._remove_chosen(None)
         return beyond
-
-    def _count_beyond(self, limits: Limits, now: datetime) -> int:
-        """Count the oldest messages that have to go."""
-        with explained(self.path):
-            total: int
-            total, octets = self._write.execute("SELECT total, octets FROM tally").fetchone()
-            beyond = 0
-            most = limits.max_messages
-            if most and total > most + most // 50:
-                beyond = total - most
-            most = limits.max_octets
-            if most and octets > most + most // 50:
-                rows = self._write.execute("SELECT size FROM message ORDER BY time, number")
-                left, count = octets, 0
-                while left > most and (row := rows.fetchone()):
-                    left, count = left - row[0], count + 1
-                rows.close()
-                beyond = max(beyond, count)
-            if limits.max_age_seconds:
-                oldest = microseconds(now) - int(limits.max_age_seconds * 1_000_000)
-                sql = "SELECT count(*) FROM message WHERE time < ?"
-                too_old: int = self._write.execute(sql, (oldest,)).fetchone()[0]
-            else:
-                too_old = 0
-        # Age alone takes the newest one too.
-        return max(too_old, min(beyond, total - 1))
 
     # What a change is made to stands in the table `chosen`.
 
     def _choose(
         self, selection: Selection, scope: str | None, also: str = "1", *values: object
     ) -> None:
-        self._write.execute("DELETE FROM chosen")
+        self.database.writer.execute("DELETE FROM chosen")
         query = selection if isinstance(selection, Query) else Query()
         where, where_values = self._where(query, scope)
         insert = f"INSERT OR IGNORE INTO chosen SELECT number FROM message WHERE {also} AND {where}"
         if isinstance(selection, Query):
-            self._write.execute(insert, (*values, *where_values))
+            self.database.writer.execute(insert, (*values, *where_values))
         else:
-            self._write.executemany(
+            self.database.writer.executemany(
                 f"{insert} AND id = ?",
                 ((*values, *where_values, storable(id_)) for id_ in selection),
             )
 
     def _chosen(self, *, are_told: bool = True) -> Chosen:
-        (count,) = self._write.execute("SELECT count(*) FROM chosen").fetchone()
+        (count,) = self.database.writer.execute("SELECT count(*) FROM chosen").fetchone()
         if not are_told or count > self._max_told:
             return Chosen(count, ())
-        return Chosen(count, summaries_of(self._write, "SELECT number FROM chosen", ()))
+        return Chosen(count, summaries_of(self.database.writer, "SELECT number FROM chosen", ()))
 
     def _remove_chosen(self, scope: str | None) -> None:
-        execute = self._write.execute
+        execute = self.database.writer.execute
         if scope is not None:
             execute("DELETE FROM place WHERE mailbox = ? AND number IN chosen", (scope,))
             execute("DELETE FROM chosen WHERE number IN (SELECT number FROM place)")
@@ -498,13 +376,13 @@ class Store:
 
     def version(self) -> int:
         """Give a number that changes when another process has changed the file."""
-        with self._writing, explained(self.path):
-            (version,) = self._write.execute("PRAGMA data_version").fetchone()
+        with self.database.peek() as connection:
+            (version,) = connection.execute("PRAGMA data_version").fetchone()
         return int(version)
 
     def since(self, number: int) -> tuple[int, list[Summary]]:
         """Give the messages after the one of a number, in their order, and the last one's."""
-        with self._look() as connection:
+        with self.database.look() as connection:
             (last,) = connection.execute("SELECT ifnull(max(number), 0) FROM message").fetchone()
             sql = "SELECT number FROM message WHERE number > ? ORDER BY number DESC LIMIT ?"
             found = summaries_of(connection, sql, (number, self._max_told))
