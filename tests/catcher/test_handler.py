@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import logging
 import smtplib
+import sqlite3
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from pillarbox import ThreadServer
 from pillarbox.catcher.arrival import Arrival, new_id
 from pillarbox.catcher.handler import Catcher
+from pillarbox.catcher.mailbox import Mailbox
 from pillarbox.catcher.printer import Printer
 from pillarbox.envelope import Envelope, Session
 
@@ -148,6 +151,44 @@ def test_reader_that_went_away_while_messages_are_kept(caplog: pytest.LogCapture
     assert len(folder.kept) == 2
     assert screen.shown == ""
     assert caplog.text.count("messages are kept, and shown no more") == 1
+
+
+def test_the_mailbox_has_what_was_accepted() -> None:
+    with Mailbox() as mailbox:
+        catcher = Catcher(None, None, mailbox=mailbox, clock=new_year)
+        assert send(catcher, CONTENT, CONTENT) == [250, 250]
+        stored = mailbox.get(mailbox.ids()[0]).arrival
+        assert stored.octets == CONTENT
+        assert (stored.mail_from, stored.rcpt_tos) == (
+            "ann@example.org",
+            ("ben@example.org", "c@x.org"),
+        )
+        assert len(mailbox.ids()) == 2
+
+
+def test_what_there_is_no_room_for_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Mailbox(tmp_path / "mails.db") as mailbox:
+        writer = mailbox._store.database.writer
+        (pages,) = writer.execute("PRAGMA page_count").fetchone()
+        writer.execute(f"PRAGMA max_page_count = {pages + 3}")
+        catcher = Catcher(None, None, mailbox=mailbox)
+        assert send(catcher, b"large\r\n" * 10_000, CONTENT) == [452, 250]
+        assert len(mailbox.ids()) == 1
+    assert "a message was not accepted: the mailbox " in caplog.text
+    assert "has no room left; make room on its file system" in caplog.text
+
+
+def test_what_cannot_be_stored_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Mailbox(tmp_path / "mails.db", busy_seconds=0) as mailbox:
+        other = sqlite3.connect(tmp_path / "mails.db")
+        other.execute("BEGIN IMMEDIATE")
+        assert send(Catcher(None, None, mailbox=mailbox), CONTENT) == [451]
+        other.close()
+        assert send(Catcher(None, None, mailbox=mailbox), CONTENT) == [250]
+        assert len(mailbox.ids()) == 1
+    assert "is locked by another program" in caplog.text
 
 
 def test_ids_differ() -> None:
