@@ -143,4 +143,6 @@ class Dialogue:
 def _text(line: bytes) -> str:
     """Make a line fit to be shown: one line, no control characters."""
     text = line[:MAX_LINE_CHARACTERS].decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text)

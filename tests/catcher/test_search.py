@@ -304,3 +304,11 @@ def test_folding_is_stable(one: str, other: str) -> None:
 )
 def test_what_looks_the_same(one: str, other: str) -> None:
     assert fold(one) == fold(other)
+
+
+@given(st.lists(st.text(st.sampled_from("aB \t\r\0\x1c\x7fÄß:"))))
+def test_headers_are_folded_line_by_line(values: list[str]) -> None:
+    octets = b"".join(b"X-A: " + value.encode().replace(b"\r", b"") + b"\r\n" for value in values)
+    message = parse_message(octets + b"\r\n")
+    lines = words_of(message, mail_from="").headers.split("\n")
+    assert lines == ["", *(fold(f"{name}: {value}") for name, value in message.headers), ""]

@@ -115,7 +115,6 @@ class ParsedMessage:
         bcc: The envelope's recipients that no header names.
         reply_to: Where answers should go.
         subject: `None` without.
-        date: When it says it was written.
         message_id: Without the angle brackets.
         text: The plain text; `None` if there is none.
         html: The HTML as it came, fit for no page; `None` if there is none.
@@ -130,7 +129,6 @@ class ParsedMessage:
     bcc: tuple[Address, ...]
     reply_to: tuple[Address, ...]
     subject: str | None
-    date: datetime | None
     message_id: str | None
     text: str | None = field(repr=False)
     html: str | None = field(repr=False)
@@ -153,6 +151,11 @@ class ParsedMessage:
         if not text.strip():
             text = text_of_html((self.html or "")[: 200 * SNIPPET_CHARACTERS])
         return " ".join(text.split())[:SNIPPET_CHARACTERS]
+
+    @property
+    def date(self) -> datetime | None:
+        """When it says it was written."""
+        return date(self.header("date") or "")
 
     def header(self, name: str) -> str | None:
         """Give the first header of a name, in whatever case it is written."""
@@ -194,7 +197,6 @@ def parse_message(octets: bytes, *, rcpt_tos: Sequence[str] = ()) -> ParsedMessa
         bcc=bcc + tuple(Address("", rcpt) for rcpt in unnamed),
         reply_to=mailboxes("reply-to"),
         subject=None if subject is None else decode_words(subject),
-        date=date(first("date") or ""),
         message_id=_without_brackets(message_id),
         text=_joined(parts, Role.TEXT),
         html=_joined(parts, Role.HTML),

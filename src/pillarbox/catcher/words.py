@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from pillarbox.catcher.header import Address
@@ -101,10 +102,17 @@ def words_of(message: ParsedMessage, *, mail_from: str) -> Words:
         message_id=fold(message.message_id or ""),
         others="\n".join([f"<{fold(mail_from)}>", *map(fold, names)]),
         body=body,
-        headers="\n".join(
-            ["", *(f"{fold(name)}: {fold(value)}" for name, value in message.headers), ""]
-        ),
+        headers=_fold_lines(f"{name}: {value}" for name, value in message.headers),
     )
+
+
+def _fold_lines(lines: Iterable[str]) -> str:
+    """Fold lines, each by itself; there is a line break before and behind each."""
+    text = "\n".join(["", *lines, ""])
+    is_plain = text.isascii() and text.replace("\n", "").isprintable()
+    if is_plain and not any(blanks in text for blanks in ("  ", " \n", "\n ")):
+        return text.lower()  # as all but a few are
+    return "\n".join(map(fold, text.split("\n")))
 
 
 def _addresses(addresses: tuple[Address, ...]) -> str:
