@@ -558,6 +558,20 @@ def test_two_of_them_on_one_file(tmp_path: Path) -> None:
         assert len(one.find("order")) == len(other.find("order")) == MAX_WAITING * 3
 
 
+def test_a_subscriber_that_closes_the_mailbox(tmp_path: Path) -> None:
+    with Mailbox(tmp_path / "mails.db") as one, Mailbox(tmp_path / "mails.db") as other:
+        closed = threading.Event()
+
+        def close(change: Change) -> None:
+            if isinstance(change, New):
+                other.close()
+                closed.set()
+
+        other.subscribe(close)
+        one.add(arrival())  # the other hears of it in the thread that watches
+        assert closed.wait(30)
+
+
 def test_what_was_stored_survives_the_end_of_the_process(tmp_path: Path) -> None:
     path = tmp_path / "mails.db"
     code = f"""

@@ -48,8 +48,9 @@ class Watch:
     def stop(self) -> None:
         """End, for good."""
         self._stopped.set()
-        if self._thread is not None:
-            self._thread.join()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
 
     def is_own(self, id_: str) -> None:
         """Take note of a message that came in here."""
