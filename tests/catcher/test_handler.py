@@ -69,12 +69,17 @@ class Folder:
         return f"file-{len(self.kept)}"
 
 
+def printer(screen: Screen) -> Printer:
+    """Give one that writes what is kept when `send()` is done."""
+    return Printer(screen, gather_seconds=60)
+
+
 def new_year() -> datetime:
     return datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def send(catcher: Catcher, *contents: bytes) -> list[int]:
-    """Send messages; give the codes of the replies."""
+    """Send messages, and have them printed; give the codes of the replies."""
     codes = []
     with ThreadServer(catcher) as server, smtplib.SMTP("127.0.0.1", server.port) as client:
         for content in contents:
@@ -83,12 +88,14 @@ def send(catcher: Catcher, *contents: bytes) -> list[int]:
                 codes.append(250)
             except smtplib.SMTPDataError as error:
                 codes.append(error.smtp_code)
+    if catcher._printer is not None:
+        catcher._printer.finish(20)
     return codes
 
 
 def test_shows_messages() -> None:
     screen = Screen()
-    catcher = Catcher(IdView(), Printer(screen), clock=new_year)
+    catcher = Catcher(IdView(), printer(screen), clock=new_year)
     assert send(catcher, CONTENT, b"large\r\n" * 100_000) == [250, 250]
     ids = {line.split(" ", 1)[0] for line in screen.shown.splitlines()}
     assert [len(id_) for id_ in ids] == [22, 22]
@@ -97,7 +104,7 @@ def test_shows_messages() -> None:
 
 def test_ids_are_those_of_the_files() -> None:
     screen, folder = Screen(), Folder()
-    catcher = Catcher(IdView(), Printer(screen), keep=folder.keep, clock=new_year)
+    catcher = Catcher(IdView(), printer(screen), keep=folder.keep, clock=new_year)
     assert send(catcher, CONTENT) == [250]
     assert screen.shown == "file-1 2026 ben@example.org c@x.org\n"
     assert folder.kept == [CONTENT]
@@ -111,7 +118,7 @@ def test_quiet() -> None:
 
 def test_what_cannot_be_rendered_is_shown_plainly(caplog: pytest.LogCaptureFixture) -> None:
     screen = Screen()
-    assert send(Catcher(BrokenView(), Printer(screen)), CONTENT) == [250]
+    assert send(Catcher(BrokenView(), printer(screen)), CONTENT) == [250]
     assert screen.shown == f"{CONTENT!r}\n"
     assert "cannot be shown as it should be" in caplog.text
     assert "RecursionError" in caplog.text
@@ -119,7 +126,7 @@ def test_what_cannot_be_rendered_is_shown_plainly(caplog: pytest.LogCaptureFixtu
 
 def test_what_is_not_shown_is_not_accepted(caplog: pytest.LogCaptureFixture) -> None:
     screen = Screen(errno.ENOSPC)
-    catcher = Catcher(IdView(), Printer(screen))
+    catcher = Catcher(IdView(), printer(screen))
     assert send(catcher, CONTENT, CONTENT) == [451, 250]
     assert screen.shown.count("ben@example.org") == 1
     assert "could not be printed: broken; see where standard output goes" in caplog.text
@@ -127,16 +134,30 @@ def test_what_is_not_shown_is_not_accepted(caplog: pytest.LogCaptureFixture) -> 
 
 def test_what_is_kept_is_accepted_though_not_shown() -> None:
     screen, folder = Screen(errno.ENOSPC), Folder()
-    catcher = Catcher(IdView(), Printer(screen), keep=folder.keep)
-    assert send(catcher, CONTENT, CONTENT) == [250, 250]
+    catcher = Catcher(IdView(), printer(screen), keep=folder.keep)
+    assert send(catcher, CONTENT) == send(catcher, CONTENT) == [250]
     assert len(folder.kept) == 2
     assert screen.shown.startswith("file-2 ")
+
+
+def test_view_that_fails_altogether_costs_nothing_but_itself(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class NoView(BrokenView):
+        def fallback(self, arrival: Arrival) -> str:
+            raise ValueError("nor that")
+
+    folder = Folder()
+    assert send(Catcher(NoView(), printer(Screen()), keep=folder.keep), CONTENT) == [250]
+    assert len(folder.kept) == 1
+    assert "a message could not be printed" in caplog.text
+    assert "nor that" in caplog.text
 
 
 def test_reader_that_went_away_is_told_of_once() -> None:
     closed: list[bool] = []
     catcher = Catcher(
-        IdView(), Printer(Screen(errno.EPIPE, errno.EPIPE)), on_closed=lambda: closed.append(True)
+        IdView(), printer(Screen(errno.EPIPE, errno.EPIPE)), on_closed=lambda: closed.append(True)
     )
     assert send(catcher, CONTENT, CONTENT) == [451, 451]
     assert closed == [True]
@@ -145,10 +166,10 @@ def test_reader_that_went_away_is_told_of_once() -> None:
 def test_reader_that_went_away_while_messages_are_kept(caplog: pytest.LogCaptureFixture) -> None:
     folder = Folder()
     screen = Screen(errno.EPIPE)
-    catcher = Catcher(IdView(), Printer(screen), keep=folder.keep, on_closed=pytest.fail)
+    catcher = Catcher(IdView(), printer(screen), keep=folder.keep, on_closed=pytest.fail)
     with caplog.at_level(logging.WARNING):
-        assert send(catcher, CONTENT, CONTENT) == [250, 250]
-    assert len(folder.kept) == 2
+        assert send(catcher, CONTENT, CONTENT) == send(catcher, CONTENT, CONTENT) == [250, 250]
+    assert len(folder.kept) == 4
     assert screen.shown == ""
     assert caplog.text.count("messages are kept, and shown no more") == 1
 

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pillarbox.catcher.header import Address, addresses, date, decode_words, parameters, unfold
+from pillarbox.catcher.header import (
+    _PLAIN,
+    Address,
+    addresses,
+    date,
+    decode_words,
+    parameters,
+    unfold,
+)
 
 ADDRESSES = {
     "": [],
@@ -58,6 +66,11 @@ def test_name_cannot_look_like_another_address() -> None:
 
 
 NAMES = st.text(st.characters(exclude_categories=["C", "Z"]) | st.just(" "), max_size=20)
+
+
+@given(st.from_regex(_PLAIN, fullmatch=True))
+def test_one_plain_address_is_what_it_is_in_a_list(text: str) -> None:
+    assert addresses(text) == addresses(f"{text},")
 
 
 @given(st.lists(st.tuples(NAMES, st.from_regex(r"[a-z]{1,9}@[a-z]{1,9}\.org", fullmatch=True))))

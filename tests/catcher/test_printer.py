@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from pillarbox.catcher.printer import Printer
+from pillarbox.catcher.printer import MAX_WAITING, Printer
 
 
 class Pieces:
@@ -145,5 +145,84 @@ def test_failure_is_the_callers() -> None:
             await printer.print(broken)
         await printer.print(lambda: "next")
         assert stream.written == b"next"
+
+    asyncio.run(main())
+
+
+# What need not be waited for
+
+
+def fail(failure: Exception) -> None:
+    raise AssertionError from failure
+
+
+def test_what_is_printed_soon_is_written_together() -> None:
+    stream = Reader()
+    stream.may_read.set()
+
+    async def main() -> None:
+        printer = Printer(stream)
+        for text in ("one ", "two "):
+            await printer.print_soon(functools.partial(str, text), fail)
+        assert stream.written == b""
+        while stream.written != b"one two ":
+            await asyncio.sleep(0)
+        await printer.print_soon(lambda: "three", fail)
+        printer.finish(20)
+        printer.finish(20)
+        assert stream.written == b"one two three"
+
+    asyncio.run(main())
+
+
+def test_much_that_is_not_read_has_to_be_waited_for() -> None:
+    stream = Reader()
+
+    async def main() -> None:
+        printer = Printer(stream)
+        for _ in range(MAX_WAITING):
+            await printer.print_soon(lambda: "x", fail)
+        one_more = asyncio.create_task(printer.print_soon(lambda: "y", fail))
+        await asyncio.to_thread(stream.is_asked.wait)
+        assert not one_more.done()
+        stream.may_read.set()
+        await one_more
+        assert stream.written == b"x" * MAX_WAITING + b"y"
+        await printer.print_soon(lambda: "z", fail)  # there is room again
+        printer.finish(20)
+
+    asyncio.run(main())
+
+
+def test_at_the_end_nobody_waits_for_who_does_not_read() -> None:
+    stream = Reader()
+    printer = Printer(stream)
+
+    async def main() -> None:
+        await printer.print_soon(lambda: "x", fail)
+
+    asyncio.run(main())
+    printer.finish(0)
+    stream.may_read.set()
+    printer.finish(20)
+    assert stream.written == b"x"
+
+
+def test_failure_of_one_keeps_no_other_away() -> None:
+    stream = Reader()
+    stream.may_read.set()
+    failures: list[str] = []
+
+    def broken() -> str:
+        raise ValueError("broken")
+
+    async def main() -> None:
+        printer = Printer(stream)
+        for render in (lambda: "one ", broken, lambda: "two"):
+            await printer.print_soon(render, lambda failure: failures.append(str(failure)))
+        while not failures:
+            await asyncio.sleep(0)
+        assert stream.written == b"one two"
+        assert failures == ["broken"]
 
     asyncio.run(main())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pillarbox.protocol.event import NO_PARAMETERS
 
 if TYPE_CHECKING:
+    from pillarbox.catcher.message import ParsedMessage
     from pillarbox.envelope import Envelope, Session
 
 __all__ = ["Arrival", "new_id", "utc_now"]
@@ -56,6 +57,17 @@ class Arrival:
     mailboxes: tuple[str, ...] = ()
     transcript: tuple[str, ...] = field(default=(), repr=False)
     tags: tuple[str, ...] = ()
+    _parsed: ParsedMessage | None = field(default=None, init=False, repr=False, compare=False)
+
+    def parse(self) -> ParsedMessage:
+        """Take the message apart; once, whoever asks for it first."""
+        if self._parsed is None:
+            from pillarbox.catcher.message import parse_message
+
+            parsed = parse_message(self.octets, rcpt_tos=self.rcpt_tos)
+            object.__setattr__(self, "_parsed", parsed)
+            return parsed
+        return self._parsed
 
     @classmethod
     def of(

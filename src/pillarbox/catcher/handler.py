@@ -107,26 +107,32 @@ class Catcher:
     async def _show(self, session: Session, arrival: Arrival) -> None:
         if self._view is None or self._printer is None:
             return
+        render = functools.partial(_render, self._view, arrival)
+        if self._is_keeping:
+            await self._printer.print_soon(render, functools.partial(self._note, session))
+            return
         try:
-            await self._printer.print(functools.partial(_render, self._view, arrival))
+            await self._printer.print(render)
         except OSError as error:
             self._note(session, error)
-            if not self._is_keeping:
-                raise Reject(NOT_SHOWN) from None
+            raise Reject(NOT_SHOWN) from None
 
     @property
     def _is_keeping(self) -> bool:
         return self._keep is not None or self._mailbox is not None
 
-    def _note(self, session: Session, error: OSError) -> None:
+    def _note(self, session: Session, error: Exception) -> None:
         """Tell the operator that messages cannot be printed."""
-        if error.errno != errno.EPIPE:
+        if not isinstance(error, OSError):
+            session.log.error("a message could not be printed", exc_info=error)
+        elif error.errno != errno.EPIPE:
             session.log.error(
                 "a message could not be printed: %s; see where standard output goes",
                 error.strerror or error,
             )
         elif self._is_keeping:
-            log.warning("standard output is closed; messages are kept, and shown no more")
+            if self._view is not None:
+                log.warning("standard output is closed; messages are kept, and shown no more")
             self._view = None
         else:
             on_closed, self._on_closed = self._on_closed, lambda: None

@@ -105,6 +105,13 @@ _IN_COMMENT = re.compile(r"\\.|[()]|[^()\\]++|.", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
+# A list of one, with nothing in it that means something else.
+_PLAIN = re.compile(
+    r'(?:([^\s"<>()\[\],;:\\=]++(?: [^\s"<>()\[\],;:\\=]++)*+) ?<)?'
+    r'([^\s"<>()\[\],;:\\=@]++@[^\s"<>()\[\],;:\\=@]++)(?(1)>)'
+)
+
+
 def addresses(text: str) -> tuple[Address, ...]:
     """Read a list of addresses; what is none is there as it stands (RFC 5322 §3.4).
 
@@ -112,6 +119,8 @@ def addresses(text: str) -> tuple[Address, ...]:
     """
     if not text:
         return ()
+    if plain := _PLAIN.fullmatch(text):
+        return (Address(plain[1] or "", plain[2]),)
     return tuple(address for address in map(_address, _split_list(text)) if address is not None)
 
 

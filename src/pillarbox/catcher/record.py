@@ -21,9 +21,9 @@ class JSONLines:
 
     def render(self, arrival: Arrival) -> str:
         """Give the line of a message."""
-        from pillarbox.catcher.message import Role, parse_message
+        from pillarbox.catcher.message import Role
 
-        message = parse_message(arrival.octets, rcpt_tos=arrival.rcpt_tos)
+        message = arrival.parse()
         headers: dict[str, list[str]] = {}
         for name, value in message.headers:
             key = "-".join(word.capitalize() for word in name.split("-"))

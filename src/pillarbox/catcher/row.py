@@ -15,7 +15,7 @@ from typing import Any
 
 from pillarbox.catcher.arrival import Arrival
 from pillarbox.catcher.header import Address
-from pillarbox.catcher.message import Role, parse_message
+from pillarbox.catcher.message import Role
 from pillarbox.catcher.summary import Summary
 from pillarbox.catcher.tags import checked_tags, tags_of
 from pillarbox.catcher.words import Words, storable, words_of
@@ -42,7 +42,7 @@ _dump = json.JSONEncoder(separators=(",", ":")).encode
 
 def row_of(arrival: Arrival) -> Row:
     """Read out of a message what the store keeps beside it."""
-    message = parse_message(arrival.octets, rcpt_tos=arrival.rcpt_tos)
+    message = arrival.parse()
     roles = [part.role for part in message.parts]
     time = microseconds(arrival.time)
     summary = Summary(

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from pillarbox.catcher.arrival import Arrival
 from pillarbox.catcher.header import Address
-from pillarbox.catcher.message import ParsedMessage, parse_message
+from pillarbox.catcher.message import ParsedMessage
 
 __all__ = ["Counts", "Page", "Stored", "Summary"]
 
@@ -100,4 +100,4 @@ class Stored:
 
     def parse(self) -> ParsedMessage:
         """Take the message apart."""
-        return parse_message(self.arrival.octets, rcpt_tos=self.arrival.rcpt_tos)
+        return self.arrival.parse()

@@ -57,9 +57,7 @@ class TerminalView:
 
     def render(self, arrival: Arrival) -> str:
         """Give the block of a message."""
-        from pillarbox.catcher.message import parse_message
-
-        message = parse_message(arrival.octets, rcpt_tos=arrival.rcpt_tos)
+        message = arrival.parse()
         width = max(20, min(self._console.width, MAX_WIDTH))
         text, rest = self._text(message, width)
         head = [*self._rule(arrival, width), *self._head(arrival, message), ("\n", "")]

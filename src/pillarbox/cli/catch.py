@@ -31,6 +31,9 @@ __all__ = ["catch"]
 
 log = logging.getLogger("pillarbox")
 
+# What was not printed yet at the end gets so long, if somebody reads.
+FINISH_SECONDS = 1.0
+
 
 def _sorting_rule(text: str) -> SortingRule:
     from pillarbox.catcher.sorting import SortingRule
@@ -101,6 +104,7 @@ def catch(
     folder = None if dump is None else open_dump(dump)
     is_kept = address is not None or db is not None
     tally = Tally()
+    printer = None if quiet else _printer(as_json=as_json)
     heard: list[ListenAddress] = []
 
     def make_catcher(store: Mailbox | None) -> Catcher:
@@ -109,7 +113,7 @@ def catch(
 
         return Catcher(
             None if quiet else _view(full=full, as_json=as_json),
-            None if quiet else _printer(as_json=as_json),
+            printer,
             mailbox=store,
             keep=None if folder is None else folder.write,
             sorting=Sorting(rules=mailbox),
@@ -129,15 +133,18 @@ def catch(
         # A program under test logs in as it does elsewhere, with no password that matters.
         config = replace(listening.config, allows_plaintext_auth=True)
         listening = replace(listening, config=config, logins=AnyLogin())
-    if listening.workers > 1:
-        # Each process has the file open for itself: no connection of SQLite survives a fork.
-        run(
-            lambda: make_catcher(_mailbox(db, max_messages) if is_kept else None),
-            listening,
-            on_ready=on_ready,
-        )
-        return
-    with _mailbox(db, max_messages) if is_kept else contextlib.nullcontext() as store:
+    with contextlib.ExitStack() as stack:
+        if printer is not None:
+            stack.callback(printer.finish, FINISH_SECONDS)
+        if listening.workers > 1:
+            # Each process has the file open for itself: no connection of SQLite survives a fork.
+            run(
+                lambda: make_catcher(_mailbox(db, max_messages) if is_kept else None),
+                listening,
+                on_ready=on_ready,
+            )
+            return
+        store = stack.enter_context(_mailbox(db, max_messages)) if is_kept else None
         beside = None
         if address is not None and store is not None:
             from pillarbox.catcher.web.service import Service
