@@ -588,6 +588,33 @@ async def test_an_answer_that_is_none(
     assert "return a 2xx, 4xx or 5xx Reply, or None for the ordinary one" in caplog.text
 
 
+TAKEN = Reply(250, "2.1.5", "Taken")
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize("octets", [1, 100_000])
+async def test_more_or_fewer_replies_than_recipients(
+    in_memory: InMemory, caplog: pytest.LogCaptureFixture, count: int, octets: int
+) -> None:
+    """Whose reply is whose, nobody knows: each recipient is to be tried again."""
+
+    class Answers:
+        async def message(self, _session: Session, _envelope: Envelope, body: Body) -> object:
+            await body.read()
+            return [TAKEN] * count
+
+    memory = in_memory(Answers(), is_lmtp=True)
+    client = memory.connect()
+    client.feed(BEGIN.replace(b"EHLO", b"LHLO") + b"RCPT TO:<cleo@example.org>\r\n")
+    client.feed(b"DATA\r\n" + b"x" * octets + b"\r\n.\r\nNOOP\r\n")
+    await turns()
+    assert codes(client.heard()) == [220, 250, 250, 250, 250, 354, 451, 451, 250]
+    [record] = caplog.records
+    assert "the handler answered BodyPart with [" in record.getMessage()
+    counters = memory.server.counters
+    assert (counters.recipients_deferred, counters.handler_errors) == (2, 1)
+
+
 async def test_a_handler_that_cancels_itself(in_memory: InMemory) -> None:
     class Cancels:
         async def mail(self, _session: Session, _mail: object) -> None:
