@@ -12,6 +12,7 @@ import ssl
 from typing import TYPE_CHECKING, cast
 
 from pillarbox.asyncio.tls import TlsLayer
+from pillarbox.listen import plain_address
 from pillarbox.log import peer_text
 from pillarbox.protocol.body import IncomingBody
 from pillarbox.protocol.event import Mail
@@ -145,7 +146,7 @@ class Wire(asyncio.Protocol):
         if self._proxy is not None and self._proxy.source is not None:
             peer = self._proxy.source
         else:
-            peer = _address(self._transport, "peername")
+            peer = plain_address(self._transport.get_extra_info("peername"))
         xclient = self.protocol.xclient
         return peer if xclient is None else xclient.peer(peer)
 
@@ -156,7 +157,7 @@ class Wire(asyncio.Protocol):
         if self._proxy is not None and self._proxy.destination is not None:
             local = self._proxy.destination
         else:
-            local = _address(self._transport, "sockname")
+            local = plain_address(self._transport.get_extra_info("sockname"))
         xclient = self.protocol.xclient
         return local if xclient is None else xclient.local(local)
 
@@ -397,10 +398,3 @@ class Wire(asyncio.Protocol):
         self.protocol.close(reply)
         self.flush()
         self._shut()
-
-
-def _address(transport: asyncio.BaseTransport, name: str) -> tuple[str, int] | str:
-    address = transport.get_extra_info(name)
-    if isinstance(address, tuple):
-        return address[0], address[1]
-    return address or ""
