@@ -176,14 +176,24 @@ async def test_a_message_that_drips_in(in_memory: InMemory, command: bytes) -> N
     client = memory.connect()
     begin = BEGIN if not command.startswith(b"MAIL") else b"EHLO client.test\r\n"
     client.feed(begin + command + b"\r\n")
-    for _ in range(100):
+    for _ in range(300):
         client.feed(b"x" * 110)
         memory.wait(1)
     assert not client.is_closing()
-    for _ in range(100):
+    for _ in range(300):
         client.feed(b"x")
         memory.wait(1)
     assert client.heard().endswith(TOO_SLOW)
+
+
+async def test_a_message_that_begins_late(in_memory: InMemory) -> None:
+    # RFC 5321 §4.5.3.2.5: a client may take three minutes over a block of data.
+    client = (memory := in_memory(Recorder(), min_message_rate=100)).connect()
+    client.feed(BEGIN + b"DATA\r\n")
+    memory.wait(180)
+    client.feed(b"x" * 200)
+    memory.wait(1)
+    assert not client.is_closing()
 
 
 async def test_the_longest_session(in_memory: InMemory) -> None:

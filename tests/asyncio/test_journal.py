@@ -415,7 +415,7 @@ async def test_a_message_that_drips_in(in_memory: InMemory) -> None:
     memory = in_memory(Recorder())
     client = memory.connect()
     client.feed(BEGIN + b"DATA\r\n")
-    for _ in range(40):
+    for _ in range(190):
         client.feed(b"x")
         memory.wait(1)
     assert figures(memory) == {"timeouts_slow": 1}

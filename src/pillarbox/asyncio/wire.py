@@ -37,8 +37,9 @@ TOO_LONG = Reply(421, "4.4.2", "This session has lasted long enough")
 
 # A client that does not read our last words is not waited for.
 LINGER_SECONDS = 5.0
-# Message data may stall for a while before its rate is looked at: a lost packet, a slow start.
-RATE_GRACE_SECONDS = 30.0
+# Message data may stall for a while before its rate is looked at: a client may take that long over
+# one block of it (RFC 5321 §4.5.3.2.5).
+RATE_GRACE_SECONDS = 180.0
 
 
 class Wire(asyncio.Protocol):
