@@ -405,8 +405,12 @@ class ServerConnection(ServerSession):
             if reply.is_positive:
                 self._owed = owed
                 raise LocalProtocolError("Auth is accepted by answer_auth(), with an identity")
-            self._note(cast("AuthExchange", self._exchange).decided(None, reply))
-            self._advance(reply)
+            exchange = cast("AuthExchange", self._exchange)
+            if reply.is_transient:
+                self._note(exchange.decided(None, reply))
+                self._advance(reply)
+            else:
+                self._fail_login(exchange, reply)
         else:
             self._greet(reply)
 
