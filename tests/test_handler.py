@@ -78,7 +78,7 @@ def test_questions(handler: Any, names: set[str], streams: bool) -> None:
     assert asks.message_streams is streams
 
 
-NO_HANDLERS = [
+NO_HANDLERS: list[Any] = [
     None,
     1,
     "handler",
