@@ -19,7 +19,7 @@ run: .venv/.done  ## catch mail on 127.0.0.1:1025 and show it
 test: .venv/.done $(OTHERS)  ## all tests, on every Python found
 	@set -e; once=; interop=all; for env in .venv $(OTHERS:/.done=); do \
 	    echo "== $$($$env/bin/python --version)"; \
-	    PILLARBOX_INTEROP=$$interop $$env/bin/python -m pytest -q $$once $(ARGS); \
+	    PILLARBOX_INTEROP=$$interop $$env/bin/python -m pytest -q -n auto --dist worksteal $$once $(ARGS); \
 	    once=--ignore=tests/soak; interop=tls; \
 	done
 

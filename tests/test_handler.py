@@ -78,7 +78,16 @@ def test_questions(handler: Any, names: set[str], streams: bool) -> None:
     assert asks.message_streams is streams
 
 
-NO_HANDLERS = [None, 1, "handler", object(), Everything, OnlyMessage, Handler, []]
+NO_HANDLERS: list[Any] = [
+    None,
+    1,
+    "handler",
+    pytest.param(object(), id="object"),
+    Everything,
+    OnlyMessage,
+    Handler,
+    [],
+]
 
 
 @pytest.mark.parametrize("handler", NO_HANDLERS, ids=repr)

@@ -13,9 +13,9 @@ ROOT = Path(__file__).parent.parent
 
 # These have a test file for each of their subjects.
 MORE = {
-    "server": ("starttls", "authentication", "lmtp", "parameters", "note"),
+    "server": ("starttls", "authentication", "lmtp", "parameters", "note", "floods"),
     "client": ("initiation", "transaction"),
-    "session": ("starttls", "authentication", "lmtp", "xclient", "note"),
+    "session": ("starttls", "authentication", "lmtp", "xclient", "note", "floods"),
 }
 
 

@@ -132,14 +132,18 @@ class Certificates:
         self._listen_to_names()
         log.info("certificate read again: %s", self._files.certificate)
 
+    def for_name(self, name: str | None) -> Certificates:
+        """Give those that a client is shown which asks for a name (SNI), or for none."""
+        return self._others.get(name.lower(), self) if name is not None else self
+
     def _listen_to_names(self) -> None:
         def choose(
             connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _context: ssl.SSLContext
         ) -> None:
             # The object is the one way to remember what was asked for: Python tells it nowhere.
             connection.pillarbox_server_name = name  # type: ignore[union-attr]
-            if name is not None and (other := self._others.get(name.lower())):
-                connection.context = other.context
+            if (shown := self.for_name(name)) is not self:
+                connection.context = shown.context
 
         self.context.sni_callback = choose
 

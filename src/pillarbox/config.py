@@ -57,8 +57,8 @@ class Config:
         max_auth_failures: See `Offer`.
         auth_delay_seconds: How long the answer to a failed login is held back.
         handshake_timeout_seconds: How long a TLS handshake or a PROXY header may take.
-        min_message_rate: The least octets a second of a message, after half a minute's grace: one
-            that drips in holds a connection for days.
+        min_message_rate: The least octets a second of a message, after three minutes' grace
+            (RFC 5321 §4.5.3.2.5): one that drips in holds a connection for days.
         max_session_seconds: The longest that a session may last. It ends between two transactions:
             one that is open has as long by itself for its commands, from MAIL on, and as long again
             for its message.

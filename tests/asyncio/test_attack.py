@@ -86,7 +86,7 @@ async def test_chunks_of_an_octet_now_and_then(in_memory: InMemory) -> None:
     memory = in_memory(Recorder(), min_message_rate=100)
     client = memory.connect()
     client.feed(BEGIN)
-    for _ in range(25):
+    for _ in range(175):
         client.feed(b"BDAT 1\r\nx")
         memory.wait(1)
     assert not client.is_closing()

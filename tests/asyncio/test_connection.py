@@ -217,14 +217,24 @@ async def test_a_message_that_drips_in(in_memory: InMemory, command: bytes) -> N
     client = memory.connect()
     begin = BEGIN if not command.startswith(b"MAIL") else b"EHLO client.test\r\n"
     client.feed(begin + command + b"\r\n")
-    for _ in range(100):
+    for _ in range(300):
         client.feed(b"x" * 110)
         memory.wait(1)
     assert not client.is_closing()
-    for _ in range(100):
+    for _ in range(300):
         client.feed(b"x")
         memory.wait(1)
     assert client.heard().endswith(TOO_SLOW)
+
+
+async def test_a_message_that_begins_late(in_memory: InMemory) -> None:
+    # RFC 5321 §4.5.3.2.5: a client may take three minutes over a block of data.
+    client = (memory := in_memory(Recorder(), min_message_rate=100)).connect()
+    client.feed(BEGIN + b"DATA\r\n")
+    memory.wait(180)
+    client.feed(b"x" * 200)
+    memory.wait(1)
+    assert not client.is_closing()
 
 
 async def test_the_longest_session(in_memory: InMemory) -> None:
@@ -627,6 +637,33 @@ async def test_an_answer_that_is_none(
     await turns()
     assert codes(client.heard()) == [220, 250, 451, 250]
     assert "return a 2xx, 4xx or 5xx Reply, or None for the ordinary one" in caplog.text
+
+
+TAKEN = Reply(250, "2.1.5", "Taken")
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize("octets", [1, 100_000])
+async def test_more_or_fewer_replies_than_recipients(
+    in_memory: InMemory, caplog: pytest.LogCaptureFixture, count: int, octets: int
+) -> None:
+    """Whose reply is whose, nobody knows: each recipient is to be tried again."""
+
+    class Answers:
+        async def message(self, _session: Session, _envelope: Envelope, body: Body) -> object:
+            await body.read()
+            return [TAKEN] * count
+
+    memory = in_memory(Answers(), is_lmtp=True)
+    client = memory.connect()
+    client.feed(BEGIN.replace(b"EHLO", b"LHLO") + b"RCPT TO:<cleo@example.org>\r\n")
+    client.feed(b"DATA\r\n" + b"x" * octets + b"\r\n.\r\nNOOP\r\n")
+    await turns()
+    assert codes(client.heard()) == [220, 250, 250, 250, 250, 354, 451, 451, 250]
+    [record] = caplog.records
+    assert "the handler answered BodyPart with [" in record.getMessage()
+    counters = memory.server.counters
+    assert (counters.recipients_deferred, counters.handler_errors) == (2, 1)
 
 
 async def test_a_handler_that_cancels_itself(in_memory: InMemory) -> None:

@@ -415,7 +415,7 @@ async def test_a_message_that_drips_in(in_memory: InMemory) -> None:
     memory = in_memory(Recorder())
     client = memory.connect()
     client.feed(BEGIN + b"DATA\r\n")
-    for _ in range(40):
+    for _ in range(190):
         client.feed(b"x")
         memory.wait(1)
     assert figures(memory) == {"timeouts_slow": 1}
@@ -453,6 +453,8 @@ def evil_sessions() -> dict[str, bytes]:
         "AUTH": b"EHLO c\r\nAUTH PLAIN " + identity + b"\r\n",
         "AUTH with line ends": b"EHLO c\r\nAUTH LOGIN " + login + b"\r\n" + login + b"\r\n",
         "XCLIENT": b"EHLO c\r\nXCLIENT NAME=" + EVIL_OCTETS + b" ADDR=1.2.3.4\r\n",
+        "XCLIENT of a front server": b"EHLO c\r\nXCLIENT ADDR=[UNAVAILABLE] NAME=a+0D+0A+1Bb\r\n"
+        b"XCLIENT LOGIN=a+0D+0Ab\r\nXCLIENT HELO=[192.0.2.1]+1B\r\nX\r\n",
         "PROXY": b"PROXY TCP4 " + EVIL_OCTETS + b"\r\nEHLO c\r\n",
         "HTTP": b"EHLO c\r\nGET /" + EVIL_OCTETS.replace(b"\r\n", b"") + b" HTTP/1.1\r\n",
     }
@@ -464,7 +466,14 @@ async def test_no_record_has_a_control_character(
 ) -> None:
     caplog.set_level(logging.DEBUG, "pillarbox")
     proxies = (ip_network("192.0.2.0/24"),) if name == "PROXY" else ()
-    memory = in_memory(Users(), auth_delay_seconds=0, max_errors=3, proxy_networks=proxies)
+    front_servers = (ip_network("192.0.2.0/24"),) if "front" in name else ()
+    memory = in_memory(
+        Users(),
+        auth_delay_seconds=0,
+        max_errors=3,
+        proxy_networks=proxies,
+        xclient_networks=front_servers,
+    )
     client = memory.connect()
     client.feed(evil_sessions()[name])
     await turns()

@@ -151,6 +151,31 @@ async def test_sni(tmp_path: Path) -> None:
     assert [name and name.lower() for name in names] == ["mx.test", "other.test", "other.test"]
 
 
+async def test_a_login_is_bound_to_the_certificate_that_was_shown(tmp_path: Path) -> None:
+    other = CertificateFiles(certificate=write(tmp_path, "other.test"))
+    bindings: list[bytes | None] = []
+    shown: list[bytes] = []
+
+    async with secured(Recorder(), files(tmp_path, names={"other.test": other})) as server:
+        give = server.channel_bindings
+
+        def note(tls: TlsLayer) -> dict[str, bytes]:
+            found = give(tls)
+            bindings.append(found.get("tls-server-end-point"))
+            return found
+
+        server.channel_bindings = note  # type: ignore[method-assign]
+        for name in ("mx.test", "other.test"):
+            async with open_wire(server) as wire:
+                await wire.reply()
+                await start_tls(wire, name=name)
+                der = wire.writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+                shown.append(hashlib.sha256(der).digest())
+                await wire.ask(HELLO)
+    assert bindings == shown
+    assert shown[0] != shown[1]
+
+
 async def serial(server: Server) -> object:
     async with open_wire(server) as wire:
         await wire.reply()

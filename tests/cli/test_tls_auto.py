@@ -40,7 +40,9 @@ def _started(program: Program) -> tuple[str, int, int]:
 def test_a_client_that_trusts_it(tmp_path: Path, command: str, workers: str) -> None:
     if workers == "2" and not hasattr(os, "fork"):
         pytest.skip("needs fork")
-    options = (*LISTEN, "--tls", "auto", "--workers", workers)
+    options = [*LISTEN, "--tls", "auto", "--workers", workers]
+    if command == "catch":
+        options += ["--http", "none"]
     with Program(command, *options, env={"TMPDIR": str(tmp_path)}) as program:
         fingerprint, plain, tls = _started(program)
         pem = _certificate(tls)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pillarbox.protocol.event import (
     NEED_CLOSE,
     NEED_SEND,
+    NEED_TLS,
+    Auth,
     BodyAborted,
     BodyPart,
     Connect,
@@ -18,9 +20,10 @@ from pillarbox.protocol.event import (
 )
 from pillarbox.protocol.extension import Offer
 from pillarbox.protocol.reply import Reply
+from pillarbox.protocol.sasl import STANDARD_MECHANISMS, Password
 from pillarbox.protocol.server import MESSAGE_ACCEPTED, RECIPIENT_OK, SENDER_OK, ServerConnection
 
-__all__ = ["LIMITED", "Happened", "Session", "hold"]
+__all__ = ["LIMITED", "LOGINS", "MECHANISMS", "Happened", "Session", "hold"]
 
 # Every limit within reach of a short stream.
 LIMITED = Offer(
@@ -32,8 +35,15 @@ LIMITED = Offer(
     whole_body_octets=8,
 )
 
-Happened = Mail | Rcpt | bytes
-"""What a session comes to: senders and recipients that were asked about, and whole messages."""
+MECHANISMS = {name: STANDARD_MECHANISMS[name] for name in ("PLAIN", "LOGIN")}
+
+# The same with logins, and for a front server.
+LOGINS = replace(
+    LIMITED, mechanisms=MECHANISMS, allows_plaintext_auth=True, offers_xclient=True, max_errors=8
+)
+
+Happened = Connect | Auth | Mail | Rcpt | bytes
+"""What a session comes to: clients, logins, senders and recipients, and whole messages."""
 
 NO_MAILBOX = Reply(550, "5.1.1", "No such mailbox")
 LATER = Reply(450, "4.2.1", "Later")
@@ -87,20 +97,29 @@ class Session:
                 continue
             self.said += self.protocol.data_to_send()
             self.is_closed = event is NEED_CLOSE
-            if event is not NEED_SEND:
+            if event is NEED_TLS:
+                self.protocol.tls_started()
+            elif event is not NEED_SEND:
                 return
 
     def _decide(self, event: Event) -> None:
         reply = self.protocol.reply
         match event:
-            case Connect():
+            case Connect(xclient):
+                if xclient is not None:
+                    self.happened.append(event)
                 reply(self.offer.greeting)
+            case Auth(_, credentials):
+                self.happened.append(event)
+                is_ann = credentials == Password("ann", "secret")
+                self.protocol.answer_auth("ann" if is_ann else None)
             case Mail():
                 self.happened.append(event)
                 reply(SENDER_OK)
             case Rcpt(path):
                 self.happened.append(event)
-                reply(NO_MAILBOX if self.refuses else LATER if "2" in path.domain else RECIPIENT_OK)
+                is_refused = self.refuses or path.domain == "dead"
+                reply(NO_MAILBOX if is_refused else LATER if "2" in path.domain else RECIPIENT_OK)
             case BodyPart(data, is_last):
                 self._parts.append(data)
                 if is_last:

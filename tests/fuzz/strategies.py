@@ -110,6 +110,16 @@ commands = st.one_of(
             [b"MAIL FROM:<a@b> BODY=BINARYMIME", b"MAIL FROM:<a@b> SMTPUTF8", b"MAIL FROM:<a@b> X"],
             [b"RCPT TO:<ben@example.org>", b"RCPT TO:<Postmaster>", b"rcpt to:<%b>", b"RCPT TO:%b"],
             [b"DATA", b"data", b"DATA now"],
+            [b"AUTH PLAIN AGFubgBzZWNyZXQ=", b"auth Plain AGFubgB3cm9uZw==", b"AUTH PLAIN"],
+            [b"AUTH LOGIN", b"AUTH LOGIN YW5u", b"AUTH GSSAPI", b"AUTH", b"AUTH PLAIN ="],
+            # What stands behind a challenge, and nowhere else.
+            [b"AGFubgBzZWNyZXQ=", b"YW5u", b"c2VjcmV0", b"*", b"!"],
+            [
+                b"XCLIENT ADDR=192.0.2.9 HELO=x",
+                b"xclient login=ann",
+                b"XCLIENT PORT=%b",
+                b"XCLIENT",
+            ],
             [b"RSET", b"NOOP", b"NOOP \xff", b"VRFY ann", b"EXPN staff", b"HELP", b"TURN"],
             [b"", b" NOOP", b"NO\rOP", b"NO\nOP", b"\0", b"x" * 600, b"x" * 510, b"x" * 511],
             [b"QUIT", b"quit", b"QUIT now"],

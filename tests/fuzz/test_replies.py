@@ -6,11 +6,19 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pillarbox.protocol.extension import Offer
-from tests.fuzz.session import LIMITED, Session, hold
+from tests.fuzz.session import LIMITED, LOGINS, MECHANISMS, Session, hold
 from tests.fuzz.strategies import command_lines, commands, messages, streams
 from tests.grammar import check_session, split_answers
 
-PATIENT = Offer(hostname="mx.test", max_errors=1_000_000, max_command_octets=512)
+PATIENT = Offer(
+    hostname="mx.test",
+    max_errors=1_000_000,
+    max_command_octets=512,
+    mechanisms=MECHANISMS,
+    allows_plaintext_auth=True,
+    max_auth_failures=1_000_000,
+    offers_xclient=True,
+)
 
 
 @given(st.lists(command_lines, max_size=20))
@@ -50,9 +58,9 @@ def test_a_message_has_one_reply(bodies: list[bytes], by_chunks: bool) -> None:
         assert answer.code in (250, 550)
 
 
-@given(streams, st.booleans())
-def test_the_grammar_of_every_octet(stream: bytes, asks: bool) -> None:
-    session = hold([stream], LIMITED, asks=asks)
+@given(streams, st.sampled_from([LIMITED, LOGINS]), st.booleans())
+def test_the_grammar_of_every_octet(stream: bytes, offer: Offer, asks: bool) -> None:
+    session = hold([stream], offer, asks=asks)
     answers = check_session(session.said)
     assert [answer.code for answer in answers[:-1]].count(421) == 0
     assert [answer.code for answer in answers[:-1]].count(221) == 0
@@ -69,7 +77,7 @@ MARKS = b"Qq7", "Ωx".encode(), b"\x1bZ", b"\x00Z", b"<Zz>", b"Zz\xff"
 @given(commands, st.sampled_from(MARKS), st.integers(0, 100))
 def test_no_octet_of_the_client_comes_back(command: bytes, mark: bytes, at: int) -> None:
     line = command[:at] + mark + command[at:]
-    session = Session()
+    session = Session(LOGINS)
     for before in (b"", b"EHLO client.test\r\n", b"MAIL FROM:<a@b> SMTPUTF8\r\n"):
         session.feed(before)
         said = session.feed(line + b"\r\n")

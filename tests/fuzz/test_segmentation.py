@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pillarbox.protocol.extension import Offer
-from tests.fuzz.session import LIMITED, Session, hold
+from tests.fuzz.session import LIMITED, LOGINS, Session, hold
 from tests.fuzz.strategies import commands, cut, messages, pieces, streams
 
 WHOLE = Offer(hostname="mx.test")
-OFFERS = {"limited": LIMITED, "whole bodies": WHOLE}
+OFFERS = {"limited": LIMITED, "whole bodies": WHOLE, "logins": LOGINS}
 
 MESSAGE = b"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<d@e>\r\n"
 EXAMPLES = {
@@ -28,6 +28,11 @@ EXAMPLES = {
     "commands with bare newlines": b"NOOP\nNOOP\rNOOP\r\r\nNOOP\r\n\nNOOP\r\nNOOP\r\n",
     "an overlong line": MESSAGE + b"x" * 600 + b"\r\r\nDATA\r\n.\r\n",
     "the tail of an overlong line": MESSAGE + b"x" * 600 + b"DATA\r\nNOOP\r\n",
+    "a login": b"EHLO c\r\nAUTH PLAIN AGFubgBzZWNyZXQ=\r\n" + MESSAGE[8:] + b"DATA\r\n.\r\n",
+    "a login in steps": b"EHLO c\r\nAUTH LOGIN\r\nYW5u\r\nc2VjcmV0\r\nAUTH PLAIN\r\nNOOP\r\n",
+    "a login that is given up": b"EHLO c\r\nAUTH PLAIN\r\n*\r\nAUTH LOGIN\r\n!\r\nNOOP\r\n",
+    "logins that fail": b"EHLO c\r\n" + b"AUTH PLAIN AGEAYg==\r\n" * 3 + b"NOOP\r\n",
+    "another client": b"XCLIENT LOGIN=ann\r\n" + MESSAGE + b"XCLIENT PORT=1\r\nRSET\r\nXCLIENT\r\n",
     "errors": b"A\r\nB\r\nC\r\nD\r\nE\r\nNOOP\r\n",
 }
 
@@ -54,7 +59,7 @@ def test_each_cut_and_each_two_near_line_ends(stream: bytes, offer: Offer, asks:
         assert outcome(cut(stream, list(places)), offer, asks=asks) == expected, places
 
 
-@given(st.data(), streams, st.sampled_from([LIMITED, WHOLE]), st.booleans())
+@given(st.data(), streams, st.sampled_from(list(OFFERS.values())), st.booleans())
 def test_any_stream_cut_anywhere(
     data: st.DataObject, stream: bytes, offer: Offer, asks: bool
 ) -> None:
@@ -66,17 +71,24 @@ def test_any_stream_cut_anywhere(
 @given(st.data(), st.binary(max_size=200))
 def test_any_octets_cut_anywhere(data: st.DataObject, stream: bytes) -> None:
     for asks in (False, True):
-        expected = outcome([stream], LIMITED, asks=asks)
-        assert outcome(data.draw(pieces(stream)), LIMITED, asks=asks) == expected
+        for offer in (LIMITED, LOGINS):
+            expected = outcome([stream], offer, asks=asks)
+            assert outcome(data.draw(pieces(stream)), offer, asks=asks) == expected
 
 
 # Property 2. What a client sends that waits for each reply, and a message only behind 354, has the
-# same replies in one burst.
+# same replies in one burst. A response to a challenge is one more line.
 
 
-@given(st.lists(st.tuples(commands, messages), max_size=10), st.booleans())
-def test_lock_step_equals_pipelined(steps: list[tuple[bytes, bytes]], asks: bool) -> None:
-    polite = Session(asks=asks)
+@given(
+    st.lists(st.tuples(commands, messages), max_size=10),
+    st.sampled_from([LIMITED, LOGINS]),
+    st.booleans(),
+)
+def test_lock_step_equals_pipelined(
+    steps: list[tuple[bytes, bytes]], offer: Offer, asks: bool
+) -> None:
+    polite = Session(offer, asks)
     sent = b""
     for command, message in steps:
         line = command + b"\r\n"
@@ -88,5 +100,5 @@ def test_lock_step_equals_pipelined(steps: list[tuple[bytes, bytes]], asks: bool
         if polite.is_closed:
             break
     polite.eof()
-    hasty = hold([sent], asks=asks)
+    hasty = hold([sent], offer, asks=asks)
     assert (hasty.happened, hasty.said) == (polite.happened, polite.said)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import pytest
 
+from pillarbox import Reject
 from pillarbox.envelope import Session
 from pillarbox.protocol.auth import MAX_RESPONSE_OCTETS
 from pillarbox.protocol.error import LocalProtocolError
@@ -37,6 +39,9 @@ REQUIRED = Offer(
     hostname="mx.test", mechanisms=MECHANISMS, allows_plaintext_auth=True, requires_auth=True
 )
 NOBODY = Offer(hostname="mx.test")
+
+
+RIGHT = base64.b64encode(b"\0ann\0secret").decode()
 
 
 class Users:
@@ -114,6 +119,28 @@ def test_the_limit_on_failures(talk: Talk) -> None:
         offer=PLAINTEXT,
         handler=Users,
     )
+
+
+def test_logins_that_the_handler_refuses_in_its_own_words_count_too(talk: Talk) -> None:
+    class Strict(Users):
+        def auth(self, session: Session, credentials: Any) -> str | None:
+            raise Reject(535, "5.7.8", "Not you")
+
+    tries = "\n".join(f"C: AUTH PLAIN {RIGHT}\nS: 535 5.7.8 Not you" for _ in range(3))
+    talk(
+        f"{HELLO}{tries}\nS: 421 4.7.0 Too many failed logins\nS: [closed]",
+        offer=PLAINTEXT,
+        handler=Strict,
+    )
+
+
+def test_logins_to_try_again_do_not_count(talk: Talk) -> None:
+    class Busy(Users):
+        def auth(self, session: Session, credentials: Any) -> str | None:
+            raise Reject(454, "4.7.0", "Later")
+
+    tries = "\n".join(f"C: AUTH PLAIN {RIGHT}\nS: 454 4.7.0 Later" for _ in range(5))
+    talk(f"{HELLO}{tries}\nC: NOOP\nS: 250 2.0.0 OK", offer=PLAINTEXT, handler=Busy)
 
 
 def test_before_ehlo(talk: Talk) -> None:

@@ -360,8 +360,9 @@ class Server:
     def channel_bindings(self, tls: TlsLayer) -> dict[str, bytes]:
         """Give what SASL can bind a login to, so that nobody in the middle can use it."""
         bindings: dict[str, bytes] = {}
-        if self._certificates is not None and self._certificates.end_point is not None:
-            bindings["tls-server-end-point"] = self._certificates.end_point
+        shown = self._certificates.for_name(tls.server_name) if self._certificates else None
+        if shown is not None and shown.end_point is not None:
+            bindings["tls-server-end-point"] = shown.end_point
         if unique := tls.channel_binding():
             bindings["tls-unique"] = unique
         return bindings

@@ -148,12 +148,17 @@ class TlsLayer:
             self._object.getpeercert(binary_form=True),
         )
 
+    @property
+    def server_name(self) -> str | None:
+        """The name that the client asked for (SNI), as the server heard it."""
+        return getattr(self._object, "pillarbox_server_name", None)
+
     def facts(self) -> Tls:
         """Tell the server what was agreed on."""
         cipher = self._object.cipher()
         return Tls(
             self._object.version() or "",
             cipher[0] if cipher else "",
-            getattr(self._object, "pillarbox_server_name", None),
+            self.server_name,
             self._object.getpeercert() or None,
         )

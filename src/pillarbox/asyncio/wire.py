@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from pillarbox.asyncio.tls import TlsLayer
 from pillarbox.dialogue import Dialogue
+from pillarbox.listen import plain_address
 from pillarbox.log import peer_text
 from pillarbox.protocol.body import IncomingBody
 from pillarbox.protocol.event import Mail
@@ -37,8 +38,9 @@ TOO_LONG = Reply(421, "4.4.2", "This session has lasted long enough")
 
 # A client that does not read our last words is not waited for.
 LINGER_SECONDS = 5.0
-# Message data may stall for a while before its rate is looked at: a lost packet, a slow start.
-RATE_GRACE_SECONDS = 30.0
+# Message data may stall for a while before its rate is looked at: a client may take that long over
+# one block of it (RFC 5321 §4.5.3.2.5).
+RATE_GRACE_SECONDS = 180.0
 
 
 class Wire(asyncio.Protocol):
@@ -148,7 +150,7 @@ class Wire(asyncio.Protocol):
         if self._proxy is not None and self._proxy.source is not None:
             peer = self._proxy.source
         else:
-            peer = _address(self._transport, "peername")
+            peer = plain_address(self._transport.get_extra_info("peername"))
         xclient = self.protocol.xclient
         return peer if xclient is None else xclient.peer(peer)
 
@@ -159,7 +161,7 @@ class Wire(asyncio.Protocol):
         if self._proxy is not None and self._proxy.destination is not None:
             local = self._proxy.destination
         else:
-            local = _address(self._transport, "sockname")
+            local = plain_address(self._transport.get_extra_info("sockname"))
         xclient = self.protocol.xclient
         return local if xclient is None else xclient.local(local)
 
@@ -402,10 +404,3 @@ class Wire(asyncio.Protocol):
         self.protocol.close(reply)
         self.flush()
         self._shut()
-
-
-def _address(transport: asyncio.BaseTransport, name: str) -> tuple[str, int] | str:
-    address = transport.get_extra_info(name)
-    if isinstance(address, tuple):
-        return address[0], address[1]
-    return address or ""

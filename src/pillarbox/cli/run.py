@@ -9,6 +9,7 @@ files change: reload.py. `Beside` is what else is served in the same event loop,
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from pillarbox.asyncio import Server
 from pillarbox.cli.errors import Failure
-from pillarbox.cli.fork import Child, Parent, end_by
+from pillarbox.cli.fork import Child, Parent
 from pillarbox.cli.listeners import (
     address_of,
     cannot_listen,
@@ -27,7 +28,7 @@ from pillarbox.cli.listeners import (
     each_once,
     is_local,
     open_listeners,
-    remove_path,
+    remove_paths,
     text_of,
     url,
 )
@@ -36,6 +37,13 @@ from pillarbox.cli.notify import notify
 from pillarbox.cli.open_files import allow_open_files
 from pillarbox.cli.options import Listening, certificate_remedy
 from pillarbox.cli.reload import fork_reloading
+from pillarbox.cli.signals import (
+    followed,
+    hear_signals,
+    keep_beating,
+    take_hangup,
+    tell_what_is_read,
+)
 from pillarbox.cli.workers import fork_workers
 from pillarbox.config import ConfigError
 from pillarbox.handler import AnyHandler
@@ -91,6 +99,7 @@ def run(
     Raises:
         Failure: An address cannot be listened on, or an option cannot work here.
     """
+    rereads = take_hangup()
     configure_logs(listening.log_format, listening.log_level)
     new_loop = _loop_factory(listening.loop)
     certificates = listening.certificates
@@ -100,7 +109,9 @@ def run(
     allow_open_files(listening.config.max_connections)
     metrics = _open_metrics(listening)
     if reload or listening.workers > 1:
-        child, plain_count = _fork(listening, metrics, reload=reload, on_ready=on_ready)
+        child, plain_count = _fork(
+            listening, metrics, reload=reload, rereads=rereads, on_ready=on_ready
+        )
         if child is None:
             return
         sockets = child.sockets
@@ -113,22 +124,24 @@ def run(
         if metrics is not None:
             metrics.start(0 if child is None else child.number)
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(
-                _take_mail(
-                    make_handler, listening, sockets, plain_count, child, metrics, on_ready, beside
-                )
+            serving = _take_mail(
+                make_handler,
+                listening,
+                sockets,
+                plain_count,
+                child,
+                metrics,
+                rereads,
+                on_ready,
+                beside,
             )
+            runner.run(serving)
     finally:
         if metrics is not None:
             metrics.close()
         if beside is not None:
             beside.close()
-        close_listeners(sockets)
-        if child is None:
-            # The server closed its sockets, and with that they forgot their paths.
-            for address in (*listening.addresses, *listening.tls_addresses):
-                if address.path is not None:
-                    remove_path(address.path)
+        close_listeners(sockets, forever=child is None)
 
 
 def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
@@ -164,6 +177,8 @@ def _open(listening: Listening, *, workers: int) -> tuple[list[list[socket.socke
         for sockets in plain:
             close_listeners(sockets, forever=True)
         raise
+    plain = [[*listening.sockets, *sockets] for sockets in plain]
+    tls = [[*listening.tls_sockets, *sockets] for sockets in tls]
     both = [some + others for some, others in zip(plain, tls, strict=True)]
     try:
         _refuse_plaintext_auth(listening, plain[0])
@@ -192,7 +207,12 @@ def _refuse_plaintext_auth(listening: Listening, sockets: Iterable[socket.socket
 
 
 def _fork(
-    listening: Listening, metrics: Metrics | None, *, reload: bool, on_ready: OnReady
+    listening: Listening,
+    metrics: Metrics | None,
+    *,
+    reload: bool,
+    rereads: bool,
+    on_ready: OnReady,
 ) -> tuple[Child | None, int]:
     """Be the parent to the end; in a child, go on with what it serves."""
     if not hasattr(os, "fork"):
@@ -201,7 +221,8 @@ def _fork(
         raise Failure("--reload is for one process; leave --workers out")
     drain_seconds = listening.config.drain_seconds
     opened, plain_count = _open(listening, workers=listening.workers)
-    parent = Parent(opened)
+    read_again = functools.partial(tell_what_is_read, listening) if rereads else None
+    parent = Parent(opened, read_again)
     first = parent.per_child[0]
     look_after = fork_reloading if reload else fork_workers
     try:
@@ -226,6 +247,7 @@ async def _take_mail(
     plain_count: int,
     child: Child | None,
     metrics: Metrics | None,
+    rereads: bool,
     on_ready: OnReady,
     beside: Beside | None,
 ) -> None:
@@ -241,8 +263,11 @@ async def _take_mail(
         )
     except ConfigError as error:
         raise Failure(str(error)) from None
+    for one in followed(listening):
+        one.refresh()  # what our parent read may be old by now
     stop = asyncio.Event()
-    _hear_signals(stop, child)
+    hear_signals(stop, listening, child, rereads=rereads)
+    keep_beating(child)
     try:
         for number, sock in enumerate(sockets):
             address = address_of(sock)  # which a failure makes the socket forget
@@ -264,6 +289,9 @@ async def _take_mail(
         if child is None:
             notify("STOPPING=1")
     finally:
+        if child is None:
+            # Before the transactions end: by then the next server may listen there.
+            remove_paths(sockets)
         await server.close()
         if beside is not None:  # last, so that mail which still comes in is seen
             await beside.finish()
@@ -292,31 +320,3 @@ def _announce(
     notify("READY=1")
     if on_ready is not None:
         on_ready([address_of(sock) for sock in sockets])
-
-
-def _hear_signals(stop: asyncio.Event, child: Child | None) -> None:
-    """Stop at the first signal; at a second one, end at once.
-
-    A child stops at however many SIGTERM, for systemd sends one to each process and the parent one
-    more; its end at once is the parent's SIGKILL. It stops as well when the parent is gone.
-    """
-    loop = asyncio.get_running_loop()
-
-    def hear(number: int) -> None:
-        if stop.is_set() and child is None:
-            end_by(number)
-        stop.set()
-
-    numbers = (signal.SIGTERM,) if child is not None else (signal.SIGTERM, signal.SIGINT)
-    for number in numbers:
-        try:
-            loop.add_signal_handler(number, hear, number)
-        except NotImplementedError:  # on Windows
-            signal.signal(number, lambda number, _: loop.call_soon_threadsafe(hear, number))
-    if child is not None:
-        loop.add_reader(child.lifeline, _hear_no_more, loop, child, stop)
-
-
-def _hear_no_more(loop: asyncio.AbstractEventLoop, child: Child, stop: asyncio.Event) -> None:
-    loop.remove_reader(child.lifeline)
-    stop.set()

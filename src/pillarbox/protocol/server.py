@@ -12,6 +12,7 @@ the client and not about its mail is session.py's; the message itself is body.py
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
@@ -127,15 +128,12 @@ class ServerConnection(ServerSession):
                         and len(self.rcpts) < self.offer.max_recipients
                         and len(address := found[1]) <= MAX_FAST_ADDRESS_OCTETS
                     ):
+                        if not self._asks_rcpt:
+                            self._take_rcpts(found)
+                            continue
                         buffer.offset = found.end()
-                        rcpt = Rcpt(Path(address))
-                        if self._asks_rcpt:
-                            self._owed = rcpt
-                            return rcpt
-                        self.rcpts.append(rcpt)
-                        self._out.append(RECIPIENT_OK.wire)
-                        self._state = _RCPT
-                        continue
+                        self._owed = rcpt = Rcpt(Path(address))
+                        return rcpt
                 elif fast == MAIL:
                     if (
                         state is _READY
@@ -172,6 +170,27 @@ class ServerConnection(ServerSession):
             event = self._next_carefully()
             if event is not None:
                 return event
+
+    def _take_rcpts(self, found: re.Match[bytes] | None) -> None:
+        """Accept a recipient, and all others that follow in the buffer."""
+        buffer = self._buffer
+        data = buffer.data
+        rcpts = self.rcpts
+        room = self.offer.max_recipients - len(rcpts)
+        accepted, end = 0, buffer.offset
+        while (
+            found is not None
+            and found.lastindex == RCPT
+            and accepted < room
+            and len(address := found[1]) <= MAX_FAST_ADDRESS_OCTETS
+        ):
+            rcpts.append(Rcpt(Path(address)))
+            accepted += 1
+            end = found.end()
+            found = FAST.match(data, end)
+        buffer.offset = end
+        self._out += [RECIPIENT_OK.wire] * accepted
+        self._state = _RCPT
 
     def _next_carefully(self) -> Event | Need | None:
         """Take one step in whatever state this is; `None` when there may be another."""
@@ -405,8 +424,12 @@ class ServerConnection(ServerSession):
             if reply.is_positive:
                 self._owed = owed
                 raise LocalProtocolError("Auth is accepted by answer_auth(), with an identity")
-            self._note(cast("AuthExchange", self._exchange).decided(None, reply))
-            self._advance(reply)
+            exchange = cast("AuthExchange", self._exchange)
+            if reply.is_transient:
+                self._note(exchange.decided(None, reply))
+                self._advance(reply)
+            else:
+                self._fail_login(exchange, reply)
         else:
             self._greet(reply)
 

@@ -366,12 +366,18 @@ class ServerSession:
         elif isinstance(step, Reply):
             self._refuse(step)
         else:
-            self._say(replies.AUTH_FAILED)
-            self._note(exchange.decided(None, replies.AUTH_FAILED))
-            self.auth_failures += 1
-            if self.auth_failures >= self.offer.max_auth_failures:
-                self._cut_off(replies.TOO_MANY_FAILURES)
+            self._fail_login(exchange, replies.AUTH_FAILED)
         return None
+
+    def _fail_login(self, exchange: AuthExchange, reply: Reply) -> None:
+        """Refuse a login for good; after too many of them, with a last word."""
+        self._exchange = None
+        self._state = State.READY
+        self._say(reply)
+        self._note(exchange.decided(None, reply))
+        self.auth_failures += 1
+        if self.auth_failures >= self.offer.max_auth_failures:
+            self._cut_off(replies.TOO_MANY_FAILURES)
 
     def _max_line_octets(self) -> int:
         """Tell how long a command may be: AUTH brings a response with it (RFC 4954 §4)."""
