@@ -80,7 +80,8 @@ def test_no_page() -> None:
 
 
 def test_several_processes_show_no_page() -> None:
-    with Program("catch", "--workers", "2", *LOCAL[:2]) as program:
+    default = {"PILLARBOX_CATCH_HTTP": ""}
+    with Program("catch", "--workers", "2", *LOCAL[:2], env=default) as program:
         assert program.line().endswith(
             "WARNING no page: several processes cannot show one mailbox; leave --workers out,"
             " or write --http none"
