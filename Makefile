@@ -11,7 +11,7 @@ OTHERS  := $(patsubst %,.venv-%/.done,$(foreach python,$(filter-out $(PYTHON),$(
 BIN      = .venv/bin
 ARGS    ?=
 
-.PHONY: run test interop-clients cpython-tests smtpd-faults check cov fuzz soak bench docs clean
+.PHONY: run test interop-clients mailpit-clients cpython-tests smtpd-faults check cov fuzz soak bench docs clean
 
 run: .venv/.done  ## catch mail on 127.0.0.1:1025 and show it
 	@$(BIN)/pillarbox catch $(ARGS)
@@ -25,6 +25,9 @@ test: .venv/.done $(OTHERS)  ## all tests, on every Python found
 
 interop-clients: .venv/.done  ## install the mail clients that the tests send with
 	@$(BIN)/python tools/interop-clients.py
+
+mailpit-clients: .venv/.done  ## Mailpit's clients from PyPI and npm, on our API
+	@$(BIN)/python tools/mailpit-clients.py $(ARGS)
 
 cpython-tests: .venv/.done $(OTHERS)  ## CPython's own tests of smtpd and smtplib, on our smtpd
 	@$(BIN)/python tools/cpython-tests.py .venv $(OTHERS:/.done=) $(ARGS)

@@ -33,7 +33,7 @@ def test_where_to(text: str) -> None:
     "text", ["", "25", "smtp.test", "http://smtp.test", "smtp.test:port", "smtp://", "smtp://a/b"]
 )
 def test_no_server(text: str) -> None:
-    with pytest.raises(ValueError, match="is no server|has no port"):
+    with pytest.raises(ValueError, match=r"is no server|has no port"):
         SMTPRelay.parse(text)
 
 

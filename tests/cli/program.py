@@ -31,7 +31,8 @@ def clean_environment(**more: str) -> dict[str, str]:
     """Give an environment without what whoever runs the tests has set for us."""
     ours = ("PILLARBOX_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return {**kept, **more}
+    # The page's port is a fixed one unless it is said; tests run side by side.
+    return {**kept, "PILLARBOX_CATCH_HTTP": "none", **more}
 
 
 class Program:

@@ -80,7 +80,8 @@ def test_no_page() -> None:
 
 
 def test_several_processes_show_no_page() -> None:
-    with Program("catch", "--workers", "2", *LOCAL[:2]) as program:
+    default = {"PILLARBOX_CATCH_HTTP": ""}
+    with Program("catch", "--workers", "2", *LOCAL[:2], env=default) as program:
         assert program.line().endswith(
             "WARNING no page: several processes cannot show one mailbox; leave --workers out,"
             " or write --http none"
@@ -99,6 +100,64 @@ def test_names_and_logins() -> None:
         assert ask(page, "/api/v1/messages", Authorization=login)[0] == 200
         assert ask(page, "/livez", Host="mail.test")[0] == 200
         assert ask(page, "/livez", Host="other.test")[0] == 403
+
+
+def put(address: str, path: str, value: Any, method: str = "PUT") -> int:
+    client = http.client.HTTPConnection(address.removeprefix("http://"), timeout=TIME_LIMIT_SECONDS)
+    try:
+        client.request(method, path, body=json.dumps(value))
+        answer = client.getresponse()
+        answer.read()
+        return answer.status
+    finally:
+        client.close()
+
+
+def test_failures_on_purpose() -> None:
+    with Program("catch", "--chaos", *LOCAL) as program:
+        port, page = program.ready_port(), program.ready()
+        send(port, "one")
+        for name, reply in (
+            ("Sender", b"Chaos sender error"),
+            ("Recipient", b"Chaos recipient error"),
+        ):
+            assert put(page, "/api/v1/chaos", {name: {"ErrorCode": 550, "Probability": 100}}) == 200
+            with smtplib.SMTP("127.0.0.1", port, timeout=TIME_LIMIT_SECONDS) as client:
+                client.ehlo()
+                said = client.mail("ann@example.org")
+                if name == "Recipient":
+                    said = client.rcpt("bob@example.org")
+                assert said == (550, reply)
+        chaos = {"Authentication": {"Probability": 100}}
+        assert put(page, "/api/v1/chaos", chaos) == 200
+        with smtplib.SMTP("127.0.0.1", port, timeout=TIME_LIMIT_SECONDS) as client:
+            with pytest.raises(smtplib.SMTPAuthenticationError) as raised:
+                client.login("ann", "secret")
+            assert raised.value.smtp_error == b"Chaos authentication error"
+        assert put(page, "/api/v1/chaos", {}) == 200
+        rule = {"Stage": "rcpt", "Pattern": "bob@*", "Code": 452, "Count": 1}
+        assert put(page, "/api/x/rules", rule, "POST") == 200
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            send(port, "two")
+        send(port, "three")
+        assert [message["Subject"] for message in listed(page)] == ["three", "one"]
+        status, log = program.stop()
+        assert (status, all("Chaos authentication error" in line for line in log)) == (0, True)
+
+
+def test_release() -> None:
+    with Program("catch", *LOCAL) as real:
+        server, real_page = real.ready().removeprefix("smtp://"), real.ready()
+        with Program("catch", "--relay-to", server, *LOCAL) as program:
+            port, page = program.ready_port(), program.ready()
+            send(port, "Hello")
+            path = "/api/v1/message/latest/release"
+            assert put(page, path, {"To": ["cy@example.org"]}, "POST") == 200
+            [message] = listed(real_page)
+            assert message["Subject"] == "Hello"
+            assert [one["Address"] for one in message["Bcc"]] == ["cy@example.org"]
+            assert program.stop() == (0, [])
+        assert real.stop() == (0, [])
 
 
 def test_a_port_that_is_taken() -> None:
@@ -127,6 +186,14 @@ def test_a_port_that_is_taken() -> None:
             "--http 127.0.0.1:0 --workers 2",
             "--http: several processes cannot show one mailbox; leave --workers out, or write"
             " --http none",
+        ),
+        (
+            "--relay-to smtp.test",
+            "--relay-to: 'smtp.test' has no port; write one such as smtp.test:25",
+        ),
+        (
+            "--http none --chaos",
+            "--chaos is ruled by the API, and there is none; leave --http none out",
         ),
         (
             "--http 127.0.0.1:0 --http-auth ann",

@@ -69,7 +69,10 @@ def servers(
                     arguments += ["--auth", ":".join(LOGIN)]
                 if kind == "sink":
                     arguments += ["--listen-tls", f"{HOST}:0", "--tls-cert", str(certificate)]
-                arguments += {"catch": ["--quiet", "--http", "none"], "lmtp": ["--protocol", "lmtp"]}.get(kind, [])
+                arguments += {
+                    "catch": ["--quiet", "--http", "none"],
+                    "lmtp": ["--protocol", "lmtp"],
+                }.get(kind, [])
                 command = "catch" if kind == "catch" else "sink"
                 program = programs.enter_context(Program(command, *arguments))
                 port = program.ready_port()

@@ -18,7 +18,7 @@ __all__ = ["Attachment", "Draft", "Person", "compose", "decode_base64"]
 _ADDRESS = re.compile(r"[^\s<>()\[\],;:\\\"@\x00-\x1f\x7f]+@[^\s<>()\[\],;:\\\"@\x00-\x1f\x7f]+")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,76}", re.ASCII)
 _TYPE = re.compile(r"([a-z0-9!#$&^_.+-]{1,64})/([a-z0-9!#$&^_.+-]{1,64})", re.ASCII)
-_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _OURS = frozenset(
     {"bcc", "cc", "content-type", "date", "from", "mime-version", "reply-to", "subject", "to"}
     | {"content-transfer-encoding", "content-disposition"}

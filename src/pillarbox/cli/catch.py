@@ -21,10 +21,13 @@ from pillarbox.cli.page import Page, page_address
 from pillarbox.cli.sink import open_dump
 
 if TYPE_CHECKING:
-    from pillarbox.catcher.handler import Catcher, View
+    from pillarbox.catcher.handler import View
     from pillarbox.catcher.mailbox import Mailbox
     from pillarbox.catcher.printer import Printer
+    from pillarbox.catcher.release import SMTPRelay
+    from pillarbox.catcher.rules import Rules
     from pillarbox.catcher.sorting import SortingRule
+    from pillarbox.handler import AnyHandler
     from pillarbox.listen import ListenAddress
 
 __all__ = ["catch"]
@@ -44,6 +47,15 @@ def _sorting_rule(text: str) -> SortingRule:
         raise click.BadParameter(str(error)) from None
 
 
+def _relay(text: str) -> SMTPRelay:
+    from pillarbox.catcher.release import SMTPRelay
+
+    try:
+        return SMTPRelay.parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 @command("catch", example="pillarbox catch --dump ./mails")
 @cloup.option_group(
     "Showing",
@@ -59,6 +71,11 @@ def _sorting_rule(text: str) -> SortingRule:
                  help="A name that the page is called by, beside localhost; again for more."),
     cloup.option("--http-auth", metavar="USER:PASSWORD", multiple=True,
                  help="Ask for this login to see the page; again for more."),
+    cloup.option("--relay-to", metavar="HOST:PORT", type=_relay,
+                 help="Where the page may release a message to; smtps://USER:PASSWORD@HOST and"
+                 " smtp+starttls://... do as well."),
+    cloup.option("--chaos", is_flag=True,
+                 help="Let calls of the API make mail fail: refusals, delays, lost connections."),
     cloup.option("--allow-internal-requests", is_flag=True,
                  help="Let the link check ask private and loopback addresses."),
 )  # fmt: skip
@@ -83,6 +100,8 @@ def catch(
     http: str,
     http_host: Sequence[str],
     http_auth: Sequence[str],
+    relay_to: SMTPRelay | None,
+    chaos: bool,
     allow_internal_requests: bool,
     db: str | None,
     max_messages: int,
@@ -105,13 +124,15 @@ def catch(
     is_kept = address is not None or db is not None
     tally = Tally()
     printer = None if quiet else _printer(as_json=as_json)
+    rules = _rules(chaos, address is not None)
     heard: list[ListenAddress] = []
 
-    def make_catcher(store: Mailbox | None) -> Catcher:
+    def make_handler(store: Mailbox | None) -> AnyHandler:
+        from pillarbox.catcher.failing import Failing
         from pillarbox.catcher.handler import Catcher
         from pillarbox.catcher.sorting import Sorting
 
-        return Catcher(
+        catcher = Catcher(
             None if quiet else _view(full=full, as_json=as_json),
             printer,
             mailbox=store,
@@ -120,6 +141,7 @@ def catch(
             tally=tally,
             on_closed=lambda: _stop(listening),
         )
+        return catcher if rules is None else Failing(catcher.message, rules)
 
     def on_ready(addresses: Sequence[ListenAddress]) -> None:
         heard[:] = addresses
@@ -133,13 +155,17 @@ def catch(
         # A program under test logs in as it does elsewhere, with no password that matters.
         config = replace(listening.config, allows_plaintext_auth=True)
         listening = replace(listening, config=config, logins=AnyLogin())
+    if rules is not None and listening.logins is not None:
+        from pillarbox.catcher.failing import FailingLogins
+
+        listening = replace(listening, logins=FailingLogins(listening.logins, rules))
     with contextlib.ExitStack() as stack:
         if printer is not None:
             stack.callback(printer.finish, FINISH_SECONDS)
         if listening.workers > 1:
             # Each process has the file open for itself: no connection of SQLite survives a fork.
             run(
-                lambda: make_catcher(_mailbox(db, max_messages) if is_kept else None),
+                lambda: make_handler(_mailbox(db, max_messages) if is_kept else None),
                 listening,
                 on_ready=on_ready,
             )
@@ -155,11 +181,13 @@ def catch(
                 tally=tally,
                 database=db or "",
                 addresses=lambda: [text_of(one) for one in heard],
+                relay=relay_to,
+                rules=rules,
                 allows_internal_requests=allow_internal_requests,
                 max_message_octets=listening.config.max_message_bytes,
             )
             beside = Page(address, service, hosts=http_host, logins=http_auth)
-        run(lambda: make_catcher(store), listening, on_ready=on_ready, beside=beside)
+        run(lambda: make_handler(store), listening, on_ready=on_ready, beside=beside)
 
 
 def _mailbox(db: str | None, max_messages: int) -> Mailbox:
@@ -174,6 +202,21 @@ def _mailbox(db: str | None, max_messages: int) -> Mailbox:
         return Mailbox(db, limits=Limits(max_messages=max_messages))
     except MailboxError as error:
         raise Failure(f"--db: {error}") from None
+
+
+def _rules(is_wanted: bool, has_page: bool) -> Rules | None:
+    """Make the rules of what fails, of which there are none before the API is called.
+
+    Raises:
+        Failure: There is no API.
+    """
+    if not is_wanted:
+        return None
+    if not has_page:
+        raise Failure("--chaos is ruled by the API, and there is none; leave --http none out")
+    from pillarbox.catcher.rules import Rules
+
+    return Rules()
 
 
 def _view(*, full: bool, as_json: bool) -> View:

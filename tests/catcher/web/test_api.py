@@ -176,11 +176,42 @@ def test_delete(site: Site) -> None:
 
 def test_what_cannot_be_read_deletes_nothing(site: Site) -> None:
     site.add(letter())
-    for body in (b"{", b'{"IDs":', b"[]", b'{"IDs": "all"}', b"[" * 100_000, b"\xff"):
+    for body in (
+        b"{",
+        b'{"IDs":',
+        b"[]",
+        b'{"IDs": "all"}',
+        b'{"id": "a"}',
+        b"[" * 100_000,
+        b"\xff",
+    ):
         assert site.call("DELETE", "/api/v1/messages", body).status == 400
     assert subjects(site) == ["Hello"]
     assert site.delete("/api/v1/messages", {}).text == "ok"
     assert subjects(site) == []
+
+
+def test_keys_in_any_case(site: Site) -> None:
+    one = site.add(letter("one"))
+    site.add(letter("two"))
+    assert site.put("/api/v1/messages", {"ids": [one.id], "read": True}).text == "ok"
+    assert subjects(site, "/api/v1/search?query=is:unread") == ["two"]
+    assert site.delete("/api/v1/messages", {"ids": [one.id]}).text == "ok"
+    assert subjects(site) == ["two"]
+
+
+def test_forms(site: Site) -> None:
+    one = site.add(letter("one"))
+    site.add(letter("two"))
+    form = {"content_type": "application/x-www-form-urlencoded"}
+    body = f"ids={one.id}&Read=True".encode()
+    assert site.call("PUT", "/api/v1/messages", body, **form).text == "ok"
+    assert subjects(site, "/api/v1/search?query=is:unread") == ["two"]
+    assert site.call("DELETE", "/api/v1/messages", f"ids={one.id}".encode(), **form).text == "ok"
+    assert subjects(site) == ["two"]
+    for wrong in (b"nonsense", b"{", b"&=&"):
+        assert site.call("DELETE", "/api/v1/messages", wrong, **form).status == 400
+    assert subjects(site) == ["two"]
 
 
 def test_a_body_has_a_limit(site: Site) -> None:

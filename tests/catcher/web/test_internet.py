@@ -77,7 +77,7 @@ def ask(
 ) -> tuple[Answer, Web]:
     async def run() -> tuple[Answer, Web]:
         async with Web(answers) as web:
-            given = {"allows_internal": True, "look_up": web.look_up} | more
+            given: dict[str, Any] = {"allows_internal": True, "look_up": web.look_up} | more
             asker = Asker(**given)
             url = f"http://shop.test:{web.port}{path}"
             return await asker.ask(url, follows=follows), web

@@ -7,13 +7,22 @@ answers are in shape.py; parts in attachment.py.
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from starlette.responses import PlainTextResponse, Response
 
 from pillarbox import __version__
 from pillarbox.catcher.web.attachment import disposition, part_response
-from pillarbox.catcher.web.operation import Call, Operation, Parameter, Wrong, json_response
+from pillarbox.catcher.web.operation import (
+    Call,
+    Operation,
+    Parameter,
+    Wrong,
+    json_response,
+    part_of,
+    string,
+    strings,
+    value_of,
+)
 from pillarbox.catcher.web.shape import header_shape, message_shape, page_shape
 from pillarbox.catcher.web.view import OPERATIONS as VIEWS
 
@@ -56,12 +65,13 @@ def info(call: Call) -> Response:
 
 def webui(call: Call) -> Response:
     """Tell what a page can offer."""
+    relay = call.service.relay
     return json_response(
         {
             "Label": "",
             "MessageRelay": {
-                "Enabled": False,
-                "SMTPServer": "",
+                "Enabled": relay is not None,
+                "SMTPServer": "" if relay is None else relay.name,
                 "ReturnPath": "",
                 "AllowedRecipients": "",
                 "BlockedRecipients": "",
@@ -70,7 +80,7 @@ def webui(call: Call) -> Response:
                 "RecipientAllowlist": "",
             },
             "SpamAssassin": False,
-            "ChaosEnabled": False,
+            "ChaosEnabled": call.service.rules is not None,
             "DuplicatesIgnored": False,
             "HideDeleteAllButton": False,
         }
@@ -126,7 +136,7 @@ def set_read(call: Call) -> Response:
     """Set messages read or unread: some, those that a search finds, or all."""
     body = call.json()
     ids, query = strings(body, "IDs"), string(body, "Search")
-    is_read = body.get("Read") or False
+    is_read = value_of(body, "Read") or False
     if not isinstance(is_read, bool):
         raise Wrong("Read is no boolean; write true or false")
     if ids and query:
@@ -140,7 +150,10 @@ def set_read(call: Call) -> Response:
 
 def delete(call: Call) -> Response:
     """Delete messages: some, or all where the body is empty."""
-    ids = strings(call.json(), "IDs") if call.body.strip() else []
+    body = call.json() if call.body.strip() else {}
+    if body and not any(key.lower() == "ids" for key in body):
+        raise Wrong("there are no IDs in the body; leave it out to delete all")
+    ids = strings(body, "IDs")
     mailbox = call.mailbox
     call.service.tally.note_deleted(mailbox.delete(ids) if ids else mailbox.delete_all())
     return ok()
@@ -150,34 +163,6 @@ def delete_found(call: Call) -> Response:
     """Delete all that a search finds."""
     call.service.tally.note_deleted(call.mailbox.delete_found(wanted_query(call), zone=call.zone))
     return ok()
-
-
-def strings(body: dict[str, Any], key: str) -> list[str]:
-    """Give a list of strings from a body; absent and `null` are an empty one.
-
-    Raises:
-        Wrong: It is something else.
-    """
-    value = body.get(key)
-    if value is None:
-        return []
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise Wrong(f'{key} is no list of strings; write one such as "{key}": ["..."]')
-    return value
-
-
-def string(body: dict[str, Any], key: str) -> str:
-    """Give a string from a body; absent and `null` are an empty one.
-
-    Raises:
-        Wrong: It is something else.
-    """
-    value = body.get(key)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise Wrong(f"{key} is no string")
-    return value
 
 
 # One message
@@ -207,11 +192,7 @@ def raw(call: Call) -> Response:
 
 def part(call: Call) -> Response:
     """Give a part of a message, with its own content type unless a browser could run it."""
-    wanted_id = call.place("part")
-    for found in call.mailbox.get(call.message_id).parse().parts:
-        if found.id == wanted_id:
-            return part_response(found)
-    raise Wrong("the message has no such part", 404)
+    return part_response(part_of(call))
 
 
 # Tags

@@ -20,16 +20,21 @@ from starlette.types import ASGIApp, Scope
 
 from pillarbox.catcher.web.api import OPERATIONS as MAILPIT
 from pillarbox.catcher.web.attachment import OCTETS
+from pillarbox.catcher.web.checks import OPERATIONS as CHECKS
 from pillarbox.catcher.web.events import Events
 from pillarbox.catcher.web.extra import OPERATIONS as EXTRA
+from pillarbox.catcher.web.failures import OPERATIONS as FAILURES
 from pillarbox.catcher.web.guard import Guard
+from pillarbox.catcher.web.openapi import openapi_operation
 from pillarbox.catcher.web.operation import routes
+from pillarbox.catcher.web.sending import OPERATIONS as SENDING
 from pillarbox.catcher.web.service import Service
 
 __all__ = ["OPERATIONS", "application"]
 
 STATIC = Path(__file__).parent.parent / "static"
-OPERATIONS = (*MAILPIT, *EXTRA)
+_DESCRIBED = (*MAILPIT, *CHECKS, *SENDING, *FAILURES, *EXTRA)
+OPERATIONS = (*_DESCRIBED, openapi_operation("/api/v1/openapi.json", _DESCRIBED))
 """All of the API, but for `/api/events`."""
 
 # What the system has to say of them may be wrong, above all on Windows.

@@ -38,20 +38,24 @@ async def wait(call: Call) -> Response:
         with contextlib.suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(changed.set)
 
-    found: Summary | None = None
+    async def look() -> Summary | None:
+        changed.clear()
+        return await call.in_thread(lambda: mailbox.latest(query, zone=zone))
+
     stopping = asyncio.create_task(call.service.stopping.wait())
     cancel = mailbox.subscribe(told)
+    deadline = loop.time() + seconds
     try:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds or 0.001):
-                while not stopping.done():
-                    changed.clear()
-                    found = await asyncio.to_thread(mailbox.latest, query, zone=zone)
-                    if found is not None:
-                        break
-                    change = asyncio.create_task(changed.wait())
-                    await asyncio.wait([change, stopping], return_when=asyncio.FIRST_COMPLETED)
-                    change.cancel()
+        while (found := await look()) is None and not stopping.done():
+            change = asyncio.create_task(changed.wait())
+            done, _ = await asyncio.wait(
+                [change, stopping],
+                timeout=max(0.0, deadline - loop.time()),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            change.cancel()
+            if not done:
+                break
     finally:
         cancel()
         stopping.cancel()

@@ -13,6 +13,7 @@ import base64
 import hmac
 import ipaddress
 from collections.abc import Iterable
+from email.utils import formatdate
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -169,6 +170,8 @@ def _with_headers(send: Send) -> Send:
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
+            # uvicorn's own is up to a second late, and clients read our clock from it.
+            headers["Date"] = formatdate(usegmt=True)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
         await send(message)

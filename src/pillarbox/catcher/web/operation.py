@@ -12,7 +12,8 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
+from urllib.parse import parse_qs
 from zoneinfo import ZoneInfo
 
 from starlette.concurrency import run_in_threadpool
@@ -21,15 +22,31 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from pillarbox.catcher.mailbox import Mailbox, MailboxError, MessageNotFound
+from pillarbox.catcher.message import Part
 from pillarbox.catcher.web.service import Service
 
-__all__ = ["Answer", "Call", "Operation", "Parameter", "Wrong", "json_response", "routes"]
+__all__ = [
+    "Answer",
+    "Call",
+    "Operation",
+    "Parameter",
+    "Wrong",
+    "json_response",
+    "part_of",
+    "routes",
+    "string",
+    "strings",
+    "value_of",
+]
 
 # Lists of ids are the largest of what is sent here, beside whole messages.
 MAX_BODY_OCTETS = 1 << 21
 MAX_NUMBER = (1 << 31) - 1
 # What base64 and JSON add to a message.
 MESSAGE_GROWTH = 2
+
+
+_Result = TypeVar("_Result")
 
 
 class Wrong(Exception):
@@ -82,6 +99,10 @@ class Call:
         """Where the request came from."""
         client = self._request.client
         return "" if client is None else (client.host, client.port)
+
+    async def in_thread(self, work: Callable[[], _Result]) -> _Result:
+        """Do something in a thread that waits for the mailbox."""
+        return await run_in_threadpool(work)
 
     def place(self, name: str) -> str:
         """Give a part of the address."""
@@ -145,10 +166,79 @@ class Call:
         try:
             value = json.loads(self.body)
         except (ValueError, RecursionError):
-            value = None
+            # curl calls JSON a form as well, so it is tried first.
+            content_type = self._request.headers.get("content-type", "")
+            is_form = content_type.startswith("application/x-www-form-urlencoded")
+            value = _form(self.body) if is_form else None
         if not isinstance(value, dict):
             raise Wrong('the body is no JSON object; write one such as {"IDs": []}')
         return value
+
+
+def _form(body: bytes) -> dict[str, Any] | None:
+    """Read a form, as mailpit-api-client of PyPI sends one where JSON is asked for."""
+    found: dict[str, Any] = {}
+    for name, values in parse_qs(body.decode("utf-8", "replace")).items():
+        key = name.lower()
+        if key == "ids":
+            found["IDs"] = values
+        elif values[-1].lower() in ("true", "false"):
+            found[name] = values[-1].lower() == "true"
+        else:
+            found[name] = values[-1]
+    return found or None
+
+
+def value_of(body: dict[str, Any], key: str) -> Any:
+    """Give a value from a body, in whatever case its key is; `None` without.
+
+    Mailpit reads them so. To delete all because somebody wrote `ids` would be a poor joke.
+    """
+    if key in body:
+        return body[key]
+    return next((value for name, value in body.items() if name.lower() == key.lower()), None)
+
+
+def strings(body: dict[str, Any], key: str) -> list[str]:
+    """Give a list of strings from a body; absent and `null` are an empty one.
+
+    Raises:
+        Wrong: It is something else.
+    """
+    value = value_of(body, key)
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise Wrong(f'{key} is no list of strings; write one such as "{key}": ["..."]')
+    return value
+
+
+def string(body: dict[str, Any], key: str) -> str:
+    """Give a string from a body; absent and `null` are an empty one.
+
+    Raises:
+        Wrong: It is something else.
+    """
+    value = value_of(body, key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise Wrong(f"{key} is no string")
+    return value
+
+
+def part_of(call: Call) -> Part:
+    """Give the part of a message that the address names.
+
+    Raises:
+        MessageNotFound: There is no such message.
+        Wrong: It has no such part.
+    """
+    place = call.place("part")
+    for part in call.mailbox.get(call.message_id).parse().parts:
+        if part.id == place:
+            return part
+    raise Wrong("the message has no such part", 404)
 
 
 Answer: TypeAlias = Callable[[Call], Response] | Callable[[Call], Awaitable[Response]]

@@ -37,6 +37,7 @@ class WebServer:
                 log_level="warning",
                 access_log=False,
                 server_header=False,
+                date_header=False,  # guard.py has one
                 proxy_headers=False,
                 timeout_graceful_shutdown=CLOSE_SECONDS,
                 ws_max_size=4096,  # nothing is sent to us there

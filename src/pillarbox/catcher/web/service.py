@@ -8,9 +8,14 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pillarbox.catcher.mailbox import Mailbox
 from pillarbox.catcher.tally import Tally
+
+if TYPE_CHECKING:
+    from pillarbox.catcher.release import Relay
+    from pillarbox.catcher.rules import Rules
 
 __all__ = ["Service"]
 
@@ -24,6 +29,8 @@ class Service:
         tally: What was counted since the start.
         database: The file of the mailbox; empty in memory.
         addresses: Where mail is taken, as `127.0.0.1:1025`; asked for each time.
+        relay: Where messages are released to; `None` for nowhere.
+        rules: What fails on purpose; `None` where nothing may.
         allows_internal_requests: Whether the link check may ask private addresses.
         max_message_octets: The largest message that `send` takes; 0 is no limit.
         stopping: Set when the server ends, so that nobody waits any longer.
@@ -34,6 +41,8 @@ class Service:
     tally: Tally = field(default_factory=Tally)
     database: str = ""
     addresses: Callable[[], Sequence[str]] = tuple
+    relay: Relay | None = None
+    rules: Rules | None = None
     allows_internal_requests: bool = False
     max_message_octets: int = 33_554_432
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
