@@ -43,8 +43,8 @@ def command_lines(text: str) -> list[list[str]]:
     """Find what stands behind `pillarbox`, up to where the shell takes over."""
     found = []
     for line in text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        if words and words[0].rpartition("/")[2] == "pillarbox":
+        if re.match(r"\s*(?:\S*/)?pillarbox(?:\s|$)", line):
+            words = shlex.split(line, comments=True)
             end = next((n for n, word in enumerate(words) if word in REDIRECTIONS), len(words))
             found.append(words[1:end])
     return found
