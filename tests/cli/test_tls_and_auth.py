@@ -146,6 +146,20 @@ def test_tls_auto_is_no_remedy_for_every_command(tmp_path: Path) -> None:
     assert "write --tls-cert FILE --tls-key FILE, or --allow-plaintext-auth" in error
 
 
+@pytest.mark.parametrize("more", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_a_handler_with_logins_is_no_exception(tmp_path: Path, more: tuple[str, ...]) -> None:
+    (tmp_path / "app.py").write_text("class App:\n    def auth(self, session, credentials): ...\n")
+    with Program("serve", "app:App", *ANY, *more, folder=tmp_path) as program:
+        status, [error] = program.ended()
+    assert status == 2
+    assert error.startswith("pillarbox: error: the handler's auth on 0.0.0.0:")
+    assert error.endswith(
+        "; write --tls-cert FILE --tls-key FILE, or --allow-plaintext-auth if that is what you want"
+    )
+    with Program("serve", "app:App", *LOCAL, *more, folder=tmp_path) as program:
+        program.ready_port()
+
+
 def test_unless_that_is_wanted() -> None:
     with (
         Program("sink", *ANY, *LOGIN, "--allow-plaintext-auth") as program,
