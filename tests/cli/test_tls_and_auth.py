@@ -253,6 +253,7 @@ def test_xclient(tmp_path: Path) -> None:
         (["--auth-file", "nowhere"], "give a file of user:hash lines"),
         (["--proxy-protocol", "example.org"], "write one such as 127.0.0.0/8"),
         (["--xclient", "front.example.org"], "write one such as 127.0.0.0/8"),
+        (["--proxy-protocol", "10.0.0.1/8"], "write 10.0.0.0/8, or 10.0.0.1 for it alone"),
         (["--protocol", "uucp"], "smtp"),
     ],
 )
@@ -291,7 +292,7 @@ def test_a_file_of_logins_that_is_none(tmp_path: Path) -> None:
 
 def test_auth_required_of_nobody() -> None:
     error = error_in_process("sink", *LOCAL, "--require-auth")
-    assert "AUTH is required" in error
+    assert error.endswith("--require-auth needs logins; write --auth-file FILE as well")
 
 
 def test_passwd_shows_no_password() -> None:

@@ -46,7 +46,7 @@ from pillarbox.cli.signals import (
 )
 from pillarbox.cli.workers import fork_workers
 from pillarbox.config import ConfigError
-from pillarbox.handler import AnyHandler
+from pillarbox.handler import AnyHandler, mechanisms
 from pillarbox.listen import ListenAddress
 
 if TYPE_CHECKING:
@@ -228,8 +228,11 @@ async def _take_mail(
         # To make a handler is to import it, perhaps for long; asyncio.run() would not interrupt it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        handler = make_handler()
+        if listening.config.requires_auth and not mechanisms(listening.logins or handler):
+            raise Failure("--require-auth needs logins; write --auth-file FILE as well")
         server = Server(
-            make_handler(),
+            handler,
             config=listening.config,
             certificates=listening.certificates,
             logins=listening.logins,
