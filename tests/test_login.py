@@ -174,7 +174,7 @@ def test_nothing_to_follow(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages == []
 
 
-@pytest.mark.parametrize("pair", ["ann", "ann:", ":secret", "a\nb:secret", ""])
+@pytest.mark.parametrize("pair", ["ann", "ann:", ":secret", "a\nb:secret", "ann:secret\udcff", ""])
 def test_no_login(pair: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Logins.read([pair])

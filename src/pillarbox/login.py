@@ -58,9 +58,17 @@ _SECRET = re.compile(
 
 
 def make_secret(password: str, *, salt: bytes | None = None) -> ScramSecret:
-    """Derive what is kept of a password."""
+    """Derive what is kept of a password.
+
+    Raises:
+        ConfigError: It is not Unicode, as what is typed in another encoding.
+    """
     salt = os.urandom(16) if salt is None else salt
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, ITERATIONS)
+    try:
+        octets = password.encode()
+    except UnicodeEncodeError:
+        raise ConfigError("the password is not UTF-8; write it in that, or take another") from None
+    salted = hashlib.pbkdf2_hmac("sha256", octets, salt, ITERATIONS)
     return _of_salted(salted, salt, ITERATIONS)
 
 

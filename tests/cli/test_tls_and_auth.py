@@ -303,7 +303,12 @@ def test_passwd_shows_no_password() -> None:
 
 @pytest.mark.parametrize(
     ("user", "stdin", "remedy"),
-    [("a:b", "x\n", "no colon"), ("", "x\n", "empty"), ("ann", "\n", "no password was given")],
+    [
+        ("a:b", "x\n", "no colon"),
+        ("", "x\n", "empty"),
+        ("ann", "\n", "no password was given"),
+        ("ann", b"gr\xfcn\n", "the password is not UTF-8"),
+    ],
 )
-def test_passwd_refuses(user: str, stdin: str, remedy: str) -> None:
+def test_passwd_refuses(user: str, stdin: str | bytes, remedy: str) -> None:
     assert remedy in error_in_process("passwd", user, stdin=stdin)
