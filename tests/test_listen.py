@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from pillarbox import ConfigError
-from pillarbox.listen import ListenAddress, open_sockets, open_unix_socket, socket_address
+from pillarbox.listen import (
+    ListenAddress,
+    open_sockets,
+    open_unix_socket,
+    plain_address,
+    socket_address,
+)
 
 ADDRESSES = {
     "127.0.0.1:25": ListenAddress("127.0.0.1", 25),
@@ -48,6 +54,24 @@ def test_address(text: str, address: ListenAddress) -> None:
 def test_no_address(text: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         ListenAddress.parse(text)
+
+
+ENDS: list[tuple[object, tuple[str, int] | str]] = [
+    (("192.0.2.1", 4711), ("192.0.2.1", 4711)),
+    (("2001:db8::1", 4711, 0, 0), ("2001:db8::1", 4711)),
+    (("fe80::1%eth0", 4711, 0, 2), ("fe80::1%eth0", 4711)),
+    (("::", 25, 0, 0), ("::", 25)),
+    # What a socket for both families makes of IPv4; one address has one name in logs and lists.
+    (("::ffff:192.0.2.1", 4711, 0, 0), ("192.0.2.1", 4711)),
+    ("/run/pillarbox.sock", "/run/pillarbox.sock"),
+    (b"\0pillarbox", "@pillarbox"),
+    (None, ""),
+]
+
+
+@pytest.mark.parametrize(("end", "address"), ENDS)
+def test_end_of_a_connection(end: object, address: object) -> None:
+    assert plain_address(end) == address
 
 
 def test_a_free_port() -> None:

@@ -100,7 +100,17 @@ def test_an_unknown_user_costs_as_much_as_a_wrong_password(
 def test_the_secret_of_a_user() -> None:
     logins = Logins({"ann": SECRET})
     assert logins.scram_secret(SESSION, ScramUser("ann")) == SECRET
-    assert logins.scram_secret(SESSION, ScramUser("ben")) is None
+
+
+@pytest.mark.parametrize("iterations", [4096, ITERATIONS])
+def test_the_secret_of_nobody_looks_like_the_others(iterations: int) -> None:
+    """SCRAM tells the salt and the iterations to whoever asks."""
+    logins = Logins({"ann": replace(SECRET, iterations=iterations)})
+    nobody = logins.scram_secret(SESSION, ScramUser("ben"))
+    assert nobody.iterations == iterations
+    assert len(nobody.salt) == len(SECRET.salt)
+    assert nobody == logins.scram_secret(SESSION, ScramUser("ben"))
+    assert nobody != logins.scram_secret(SESSION, ScramUser("cora"))
 
 
 def test_read(tmp_path: Path) -> None:
@@ -109,7 +119,7 @@ def test_read(tmp_path: Path) -> None:
     logins = Logins.read(["ben:a:b"], file)
     assert answer(logins, Password("ann", "pencil")) == "ann"
     assert answer(logins, Password("ben", "a:b")) == "ben"
-    assert Logins.read().scram_secret(SESSION, ScramUser("ann")) is None
+    assert logins.scram_secret(SESSION, ScramUser("ann")) == SECRET
 
 
 def test_the_file_is_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -164,7 +174,7 @@ def test_nothing_to_follow(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages == []
 
 
-@pytest.mark.parametrize("pair", ["ann", "ann:", ":secret", "a\nb:secret", ""])
+@pytest.mark.parametrize("pair", ["ann", "ann:", ":secret", "a\nb:secret", "ann:secret\udcff", ""])
 def test_no_login(pair: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Logins.read([pair])

@@ -146,7 +146,10 @@ def socket_address(sock: socket.socket) -> tuple[str, int] | str:
 def plain_address(address: Any) -> tuple[str, int] | str:
     """Make `(host, port)` or a path of what the system calls an end of a connection."""
     if isinstance(address, tuple):
-        return address[0], address[1]
+        host: str = address[0]
+        # By a socket for both families IPv4 comes as ::ffff:192.0.2.1 (RFC 4291 §2.5.5.2), which
+        # no list of addresses and no look-up knows.
+        return host.removeprefix("::ffff:") if "." in host else host, address[1]
     if isinstance(address, bytes):  # an abstract one, written as systemd and ss(8) do
         return "@" + address[1:].decode(errors="backslashreplace")
     return address or ""

@@ -36,7 +36,15 @@ from pillarbox.protocol.sasl import (
     check_identity,
 )
 
-__all__ = ["ITERATIONS", "AnyLogin", "Logins", "make_secret", "parse_secret", "render_secret"]
+__all__ = [
+    "ITERATIONS",
+    "AnyLogin",
+    "Logins",
+    "invent_secret",
+    "make_secret",
+    "parse_secret",
+    "render_secret",
+]
 
 log = logging.getLogger("pillarbox")
 
@@ -50,10 +58,36 @@ _SECRET = re.compile(
 
 
 def make_secret(password: str, *, salt: bytes | None = None) -> ScramSecret:
-    """Derive what is kept of a password."""
+    """Derive what is kept of a password.
+
+    Raises:
+        ConfigError: It is not Unicode, as what is typed in another encoding.
+    """
     salt = os.urandom(16) if salt is None else salt
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, ITERATIONS)
+    try:
+        octets = password.encode()
+    except UnicodeEncodeError:
+        raise ConfigError("the password is not UTF-8; write it in that, or take another") from None
+    salted = hashlib.pbkdf2_hmac("sha256", octets, salt, ITERATIONS)
     return _of_salted(salted, salt, ITERATIONS)
+
+
+# The salt of a user that does not exist has to be the same at each try, or it tells on him.
+_MASK = os.urandom(32)
+
+
+def invent_secret(username: str, *, iterations: int = ITERATIONS) -> ScramSecret:
+    """Make up the secret of a user that does not exist: the same each time, and of no password.
+
+    Args:
+        username: Who does not exist.
+        iterations: As the secrets of those who exist have: the client is told.
+    """
+
+    def derive(purpose: str) -> bytes:
+        return hmac.digest(_MASK, f"{purpose}:{username}".encode(), "sha256")
+
+    return ScramSecret(derive("salt")[:16], iterations, derive("stored"), derive("server"))
 
 
 def _of_salted(salted: bytes, salt: bytes, iterations: int) -> ScramSecret:
@@ -175,9 +209,10 @@ class Logins:
         wanted = credentials.authorization_id
         return credentials.username if wanted in ("", credentials.username) else None
 
-    def scram_secret(self, _session: Session, user: ScramUser) -> ScramSecret | None:
-        """Give what SCRAM checks the password by."""
-        return self._secrets.get(user.username)
+    def scram_secret(self, _session: Session, user: ScramUser) -> ScramSecret:
+        """Give what SCRAM checks the password by; of nobody, what no password proves."""
+        known = self._secrets.get(user.username)
+        return known or invent_secret(user.username, iterations=self._nobody.iterations)
 
 
 class AnyLogin:
@@ -206,7 +241,7 @@ def _salted(password: str, secret: ScramSecret) -> bytes:
 
 def _read_file(file: Path) -> dict[str, ScramSecret]:
     try:
-        lines = file.read_text().splitlines()
+        lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"{file}: {reason}; give a file of user:hash lines") from None

@@ -5,14 +5,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import os
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from pillarbox.login import ITERATIONS
+from pillarbox.login import invent_secret
 from pillarbox.protocol.sasl import (
     Challenge,
     Failure,
@@ -32,9 +29,6 @@ __all__ = ["SCRAM_MECHANISMS", "Scram"]
 _CLIENT_FIRST = re.compile(
     r"(?:n|y|p=([A-Za-z0-9.-]+)),(?:a=([^,]*))?,n=([^,]+),r=[!-+\--~]+(?:,.*)?"
 )
-
-# The salt of a user that does not exist has to be the same at each try, or it tells on him.
-_MASK = os.urandom(32)
 
 
 class Scram:
@@ -103,7 +97,7 @@ class Scram:
         from scramp import ScramException, ScramMechanism
 
         self._is_known = isinstance(answer, ScramSecret)
-        secret = answer if isinstance(answer, ScramSecret) else _invent(self._user)
+        secret = answer if isinstance(answer, ScramSecret) else invent_secret(self._user)
         first = self._first or ""
         try:
             binding = self._binding(first)
@@ -150,13 +144,6 @@ class _Header:
 
     def make_cbind_input(self, _binding: object) -> bytes:
         return self._octets
-
-
-def _invent(user: str) -> ScramSecret:
-    def derive(purpose: str) -> bytes:
-        return hmac.digest(_MASK, f"{purpose}:{user}".encode(), hashlib.sha256)
-
-    return ScramSecret(derive("salt")[:16], ITERATIONS, derive("stored"), derive("server"))
 
 
 def _factory(name: str) -> MechanismFactory:

@@ -18,6 +18,7 @@ from pillarbox import Server, Session
 from pillarbox.asyncio.connection import Connection
 from pillarbox.asyncio.server import Listener
 from pillarbox.certificate import Certificates
+from pillarbox.protocol.event import Mail
 from pillarbox.protocol.sasl import Credentials
 from pillarbox.testing import MemoryTransport, Recorder
 from tests.asyncio.secure import client_context, files, open_wire, secured
@@ -190,3 +191,39 @@ async def test_how_late_a_failed_login_is_answered(in_memory: InMemory, seconds:
     await turns()
     timers.due[1][1]()
     assert client.heard() == b""
+
+
+class SlowNobody:
+    """Lets nobody in, and takes its time over senders."""
+
+    def auth(self, _session: Session, _credentials: Credentials) -> None: ...
+
+    async def mail(self, _session: Session, _mail: Mail) -> None:
+        await asyncio.sleep(0)
+
+
+async def test_what_is_said_behind_a_failed_login_stays_behind_it(in_memory: InMemory) -> None:
+    """An answer that is ready sooner waits for the one that is held back (RFC 2920 §3.2)."""
+    memory = in_memory(SlowNobody(), auth_delay_seconds=1.0)
+    timers = Timers(memory.server.loop)
+    memory.server.loop = cast("asyncio.AbstractEventLoop", timers)
+    login = b"AUTH PLAIN " + base64.b64encode(b"\0ann\0secret") + b"\r\n"
+    answers = b"535 5.7.8 Authentication credentials invalid\r\n250 2.1.0 Sender OK\r\n"
+    clients = [memory.connect(), memory.connect()]
+    for client in clients:
+        client.feed(b"EHLO client.test\r\n")
+        assert client.heard().endswith(b"250 HELP\r\n")
+        client.feed(login + b"MAIL FROM:<>\r\n")
+        await turns()
+        assert client.heard() == b""
+    (_, let_go), (_, let_go_too_late) = timers.due
+    let_go()
+    assert clients[0].heard() == answers
+    clients[0].feed(b"NOOP\r\n")
+    assert clients[0].heard() == b"250 2.0.0 OK\r\n"
+    # Nor does the last word overtake it.
+    memory.wait(302)
+    await turns()
+    assert clients[1].heard() == answers + b"421 4.4.2 Idle too long\r\n"
+    let_go_too_late()
+    assert clients[1].heard() == b""

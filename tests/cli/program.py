@@ -216,7 +216,7 @@ def error_in_process(
     *arguments: str,
     group: click.Command = pillarbox,
     env: dict[str, str] | None = None,
-    stdin: str | None = None,
+    stdin: str | bytes | None = None,
 ) -> str:
     """Run a command that fails as it should: status 2, one line and no other word."""
     result = CliRunner().invoke(group, list(arguments), env=env, input=stdin)

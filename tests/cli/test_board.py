@@ -85,6 +85,21 @@ def test_a_process_that_ends_may_be_stuck() -> None:
     assert "stuck" in board.stuck()
 
 
+def test_a_process_that_has_ended_is_not_stuck() -> None:
+    """The other worker may have 30 seconds yet for its transactions."""
+    clock = FakeClock()
+    board = Board(2, clock=clock)
+    places = [taken(board, number, Counters(messages_accepted=2)) for number in range(2)]
+    for place in places:
+        place.drain()
+    places[0].end()
+    clock.advance(STUCK_SECONDS + 1)
+    places[1].turn()
+    assert board.stuck() == ""
+    assert not board.is_ready
+    assert board.counters == Counters(messages_accepted=4)
+
+
 def test_the_processes() -> None:
     board = Board(3)
     assert board.pids == []

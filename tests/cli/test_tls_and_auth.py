@@ -146,6 +146,20 @@ def test_tls_auto_is_no_remedy_for_every_command(tmp_path: Path) -> None:
     assert "write --tls-cert FILE --tls-key FILE, or --allow-plaintext-auth" in error
 
 
+@pytest.mark.parametrize("more", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_a_handler_with_logins_is_no_exception(tmp_path: Path, more: tuple[str, ...]) -> None:
+    (tmp_path / "app.py").write_text("class App:\n    def auth(self, session, credentials): ...\n")
+    with Program("serve", "app:App", *ANY, *more, folder=tmp_path) as program:
+        status, [error] = program.ended()
+    assert status == 2
+    assert error.startswith("pillarbox: error: the handler's auth on 0.0.0.0:")
+    assert error.endswith(
+        "; write --tls-cert FILE --tls-key FILE, or --allow-plaintext-auth if that is what you want"
+    )
+    with Program("serve", "app:App", *LOCAL, *more, folder=tmp_path) as program:
+        program.ready_port()
+
+
 def test_unless_that_is_wanted() -> None:
     with (
         Program("sink", *ANY, *LOGIN, "--allow-plaintext-auth") as program,
@@ -239,6 +253,7 @@ def test_xclient(tmp_path: Path) -> None:
         (["--auth-file", "nowhere"], "give a file of user:hash lines"),
         (["--proxy-protocol", "example.org"], "write one such as 127.0.0.0/8"),
         (["--xclient", "front.example.org"], "write one such as 127.0.0.0/8"),
+        (["--proxy-protocol", "10.0.0.1/8"], "write 10.0.0.0/8, or 10.0.0.1 for it alone"),
         (["--protocol", "uucp"], "smtp"),
     ],
 )
@@ -277,7 +292,7 @@ def test_a_file_of_logins_that_is_none(tmp_path: Path) -> None:
 
 def test_auth_required_of_nobody() -> None:
     error = error_in_process("sink", *LOCAL, "--require-auth")
-    assert "AUTH is required" in error
+    assert error.endswith("--require-auth needs logins; write --auth-file FILE as well")
 
 
 def test_passwd_shows_no_password() -> None:
@@ -288,7 +303,12 @@ def test_passwd_shows_no_password() -> None:
 
 @pytest.mark.parametrize(
     ("user", "stdin", "remedy"),
-    [("a:b", "x\n", "no colon"), ("", "x\n", "empty"), ("ann", "\n", "no password was given")],
+    [
+        ("a:b", "x\n", "no colon"),
+        ("", "x\n", "empty"),
+        ("ann", "\n", "no password was given"),
+        ("ann", b"gr\xfcn\n", "the password is not UTF-8"),
+    ],
 )
-def test_passwd_refuses(user: str, stdin: str, remedy: str) -> None:
+def test_passwd_refuses(user: str, stdin: str | bytes, remedy: str) -> None:
     assert remedy in error_in_process("passwd", user, stdin=stdin)

@@ -57,6 +57,7 @@ class Wire(asyncio.Protocol):
         "_began_at",
         "_chokes",
         "_dialogue",
+        "_held",
         "_is_layered",
         "_is_lost",
         "_is_paused",
@@ -97,6 +98,7 @@ class Wire(asyncio.Protocol):
         self._is_paused = False
         self._chokes = 0
         self._dialogue = Dialogue() if server.config.keeps_dialogue else None
+        self._held = b""
         self._active_at = self._began_at = server.now
         self._rated: IncomingBody | ChunkReader | None = None
         self._rated_since = self._line_since = 0.0
@@ -250,7 +252,7 @@ class Wire(asyncio.Protocol):
         is_held = bool(self.protocol.notes) and self._take_notes()
         if not data or self._is_lost:
             return
-        if is_held:
+        if is_held or self._held:  # what is said later may not come sooner
             self._hold(data)
         else:
             self._write(data)
@@ -273,17 +275,24 @@ class Wire(asyncio.Protocol):
 
     def _hold(self, data: bytes) -> None:
         """Answer a failed login late, whatever was wrong with it: guessing has to cost time."""
-        self._choke()
+        is_due = bool(self._held)
+        self._held += data
+        if not is_due:
+            self._choke()
+            self._server.loop.call_later(self._server.config.auth_delay_seconds, self._let_go)
 
-        def let_go() -> None:
-            if self._is_lost:
-                return
-            self._write(data)
-            if self.protocol.state is State.CLOSED:
-                self._shut()
-            self.resume_writing()
+    def _let_go(self) -> None:
+        if self._is_lost:
+            return
+        self._say_held()
+        if self.protocol.state is State.CLOSED:
+            self._shut()
+        self.resume_writing()
 
-        self._server.loop.call_later(self._server.config.auth_delay_seconds, let_go)
+    def _say_held(self) -> None:
+        held, self._held = self._held, b""
+        if held:
+            self._write(held)
 
     def _shut(self) -> None:
         """Close the connection once all is written."""
@@ -402,5 +411,6 @@ class Wire(asyncio.Protocol):
     def close(self, reply: Reply) -> None:
         """Send a last reply, and close."""
         self.protocol.close(reply)
+        self._say_held()
         self.flush()
         self._shut()

@@ -35,6 +35,7 @@ class Phase(IntEnum):
     STARTING = 0
     READY = 1
     DRAINING = 2
+    ENDED = 3
 
 
 class Board:
@@ -76,7 +77,7 @@ class Board:
         for number in range(self.size):
             place = self.place(number)
             seconds = now - place[_TURNED_AT] / 1000
-            if place[_PHASE] != Phase.STARTING and seconds > STUCK_SECONDS:
+            if place[_PHASE] in (Phase.READY, Phase.DRAINING) and seconds > STUCK_SECONDS:
                 return f"process {place[_PID]} has been stuck for {seconds:.0f} seconds"
         return ""
 
@@ -109,6 +110,11 @@ class Place:
     def drain(self) -> None:
         """Take note that no more clients can come."""
         self._words[_PHASE] = Phase.DRAINING
+
+    def end(self) -> None:
+        """Take note that it is over, and leave the last figures."""
+        self._words[_PHASE] = Phase.ENDED
+        self.write()
 
     def turn(self) -> None:
         """Take note that the event loop turns, and write the figures."""

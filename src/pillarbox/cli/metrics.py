@@ -124,7 +124,7 @@ class Metrics:
         if self._turning is not None:
             self._turning.cancel()
         if self._place is not None:
-            self._place.write()
+            self._place.end()
 
     def close(self) -> None:
         """Answer no more."""

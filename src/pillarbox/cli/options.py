@@ -20,6 +20,7 @@ their keys in the configuration file from `@command`. Whatever is wrong is raise
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import socket
@@ -78,9 +79,11 @@ def _network(text: str) -> IPv4Network | IPv6Network:
     try:
         return ip_network(text)
     except ValueError:
-        raise click.BadParameter(
-            f"{text!r} is not a network; write one such as 127.0.0.0/8 or 2001:db8::/32"
-        ) from None
+        remedy = "write one such as 127.0.0.0/8 or 2001:db8::/32"
+        with contextlib.suppress(ValueError):  # an address, and the size of the network it is in
+            address = text.partition("/")[0]
+            remedy = f"write {ip_network(text, strict=False)}, or {address} for it alone"
+        raise click.BadParameter(f"{text!r} is not a network; {remedy}") from None
 
 
 class _Seconds(click.FloatRange):

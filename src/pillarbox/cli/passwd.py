@@ -17,6 +17,7 @@ __all__ = ["passwd"]
 @cloup.argument("user", help="The name to log in by.")
 def passwd(user: str) -> None:
     """Ask for a password and print the line for a file of logins."""
+    from pillarbox.config import ConfigError
     from pillarbox.login import make_secret, render_secret
     from pillarbox.protocol.sasl import SaslError, check_identity
 
@@ -29,7 +30,18 @@ def passwd(user: str) -> None:
     if sys.stdin.isatty():
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     else:
-        password = sys.stdin.readline().rstrip("\r\n")
+        password = _read_line()
     if not password:
         raise Failure("no password was given; type one, or write it on standard input")
-    print(f"{user}:{render_secret(make_secret(password))}")  # noqa: T201
+    try:
+        secret = make_secret(password)
+    except ConfigError as error:
+        raise Failure(str(error)) from None
+    print(f"{user}:{render_secret(secret)}")  # noqa: T201
+
+
+def _read_line() -> str:
+    try:
+        return sys.stdin.readline().rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise Failure(f"the password is not {error.encoding.upper()}; write it in that") from None

@@ -46,7 +46,7 @@ from pillarbox.cli.signals import (
 )
 from pillarbox.cli.workers import fork_workers
 from pillarbox.config import ConfigError
-from pillarbox.handler import AnyHandler
+from pillarbox.handler import AnyHandler, mechanisms
 from pillarbox.listen import ListenAddress
 
 if TYPE_CHECKING:
@@ -181,26 +181,33 @@ def _open(listening: Listening, *, workers: int) -> tuple[list[list[socket.socke
     tls = [[*listening.tls_sockets, *sockets] for sockets in tls]
     both = [some + others for some, others in zip(plain, tls, strict=True)]
     try:
-        _refuse_plaintext_auth(listening, plain[0])
+        if listening.logins is not None:
+            _refuse_plaintext_auth(listening, plain[0], "--auth")
     except BaseException:
         close_listeners(each_once(both), forever=True)
         raise
     return both, len(plain[0])
 
 
-def _refuse_plaintext_auth(listening: Listening, sockets: Iterable[socket.socket]) -> None:
+def _refuse_plaintext_auth(
+    listening: Listening, sockets: Iterable[socket.socket], asks: str
+) -> None:
     """Refuse to have passwords cross a network in the clear, unless that is wanted.
+
+    Args:
+        listening: What the common options say.
+        sockets: Where clients come in.
+        asks: What it is that takes logins.
 
     Raises:
         Failure: They would.
     """
-    allowed = listening.config.allows_plaintext_auth is not None
-    if listening.logins is None or listening.certificates is not None or allowed:
+    if listening.certificates is not None or listening.config.allows_plaintext_auth is not None:
         return
     for sock in sockets:
         if not is_local(sock):
             raise Failure(
-                f"--auth on {text_of(address_of(sock))} would have passwords cross the network in"
+                f"{asks} on {text_of(address_of(sock))} would have passwords cross the network in"
                 f" the clear; write {certificate_remedy()}, or --allow-plaintext-auth if that is"
                 " what you want"
             )
@@ -255,14 +262,19 @@ async def _take_mail(
         # To make a handler is to import it, perhaps for long; asyncio.run() would not interrupt it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        handler = make_handler()
+        if listening.config.requires_auth and not mechanisms(listening.logins or handler):
+            raise Failure("--require-auth needs logins; write --auth-file FILE as well")
         server = Server(
-            make_handler(),
+            handler,
             config=listening.config,
             certificates=listening.certificates,
             logins=listening.logins,
         )
     except ConfigError as error:
         raise Failure(str(error)) from None
+    if server.offer.mechanisms:
+        _refuse_plaintext_auth(listening, sockets, "the handler's auth")
     for one in followed(listening):
         one.refresh()  # what our parent read may be old by now
     stop = asyncio.Event()

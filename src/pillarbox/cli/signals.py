@@ -11,7 +11,10 @@ import asyncio
 import logging
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
+from types import FrameType
+from typing import cast
 
 from pillarbox.cli.fork import Child, end_by
 from pillarbox.cli.notify import notify, notify_reloading, watchdog_seconds
@@ -72,10 +75,12 @@ def hear_signals(
         rereads: Whether SIGHUP reads files again; it stops us otherwise.
     """
     loop = asyncio.get_running_loop()
+    came: Counter[int] = Counter()
 
     def hear(number: int) -> None:
         # Two SIGHUP are no haste: a shell and the kernel both tell of a terminal that is closed.
-        if stop.is_set() and child is None and number != SIGHUP:
+        others = came.total() - came[SIGHUP or 0]
+        if child is None and number != SIGHUP and others + bool(came[SIGHUP or 0]) > 1:
             end_by(number)
         stop.set()
 
@@ -90,22 +95,42 @@ def hear_signals(
         else:
             child.tell_ready()
 
-    _hear(loop, signal.SIGTERM, hear)
+    _hear(loop, signal.SIGTERM, hear, came)
     if child is None:
-        _hear(loop, signal.SIGINT, hear)
+        _hear(loop, signal.SIGINT, hear, came)
     else:
         loop.add_reader(child.lifeline, _hear_no_more, loop, child, stop)
     if SIGHUP is not None and rereads:
-        _hear(loop, SIGHUP, read_again)
+        _hear(loop, SIGHUP, read_again, Counter())
     elif SIGHUP is not None and child is None:
-        _hear(loop, SIGHUP, hear)
+        _hear(loop, SIGHUP, hear, came)
 
 
-def _hear(loop: asyncio.AbstractEventLoop, number: int, hear: Callable[[int], None]) -> None:
+def _hear(
+    loop: asyncio.AbstractEventLoop,
+    number: int,
+    hear: Callable[[int], None],
+    came: Counter[int],
+) -> None:
+    """Have a signal heard by the loop, and counted as it comes.
+
+    uvloop may call back twice for one signal when another comes with it.
+    """
+
+    def count(number: int, frame: FrameType | None) -> None:
+        came[number] += 1
+        of_loop(number, frame)
+
     try:
         loop.add_signal_handler(number, hear, number)
+        of_loop = cast("Callable[[int, FrameType | None], None]", signal.getsignal(number))
+        signal.signal(number, count)
+        signal.siginterrupt(number, False)  # as the loop had it
     except NotImplementedError:  # on Windows
-        signal.signal(number, lambda number, _: loop.call_soon_threadsafe(hear, number))
+        signal.signal(number, count)
+
+        def of_loop(number: int, _frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(hear, number)
 
 
 def _hear_no_more(loop: asyncio.AbstractEventLoop, child: Child, stop: asyncio.Event) -> None:
