@@ -20,7 +20,7 @@ LAYERS = (
     ("asyncio", "smtpd"),
     (
         *("handler", "envelope", "config", "listen", "certificate", "login", "log", "counters"),
-        *("scram", "scram_client", "channel_binding"),
+        *("metrics", "scram", "scram_client", "channel_binding"),
     ),
     ("protocol",),
 )

@@ -57,11 +57,14 @@ class Config:
         handshake_timeout_seconds: How long a TLS handshake or a PROXY header may take.
         min_message_rate: The least octets a second of a message, after half a minute's grace: one
             that drips in holds a connection for days.
-        max_session_seconds: The longest that a session may last; one within a message may end it,
-            if that takes no longer either.
+        max_session_seconds: The longest that a session may last. It ends between two transactions:
+            one that is open has as long by itself for its commands, from MAIL on, and as long again
+            for its message.
         max_memory_bytes: What all messages that are gathered for handlers may take at once, beyond
             which a client is told to try again. Streaming handlers do not count.
         proxy_networks: Peers that begin with a PROXY header, as all connections from them must.
+        xclient_networks: Clients that may say by XCLIENT for whom they stand. Whoever connects from
+            there can be anybody: list front servers alone.
 
     Raises:
         ConfigError: A value cannot work.
@@ -87,6 +90,7 @@ class Config:
     max_session_seconds: float = 86_400.0
     max_memory_bytes: int = 268_435_456
     proxy_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    xclient_networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the values."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pillarbox.log import SessionLog
     from pillarbox.protocol.server import ServerConnection
+    from pillarbox.protocol.xclient import XClient
 
 __all__ = ["Body", "Envelope", "Message", "Session", "Tls"]
 
@@ -27,7 +28,7 @@ class Session:
 
     Attributes:
         id: Names the connection in logs.
-        peer: The client's address: `(host, port)`, or a path for a UNIX socket.
+        peer: The client's address: `(host, port)`, or a path for a UNIX socket. XCLIENT changes it.
         local: The address of ours that it connected to.
         state: The handler's own notes about this connection.
     """
@@ -69,6 +70,11 @@ class Session:
     def identity(self) -> str | None:
         """Who logged in by AUTH, as the handler told; `None` for nobody."""
         return self._protocol.identity
+
+    @property
+    def xclient(self) -> XClient | None:
+        """What a front server said of the client by XCLIENT; `None` where none did."""
+        return self._protocol.xclient
 
     @property
     def tls(self) -> Tls | None:

@@ -88,7 +88,7 @@ class Handler(Protocol):
     """
 
     def connect(self, session: Session) -> MaybeAwaitable:
-        """Greet a client, or refuse it."""
+        """Greet a client, or refuse it; once more where XCLIENT tells whom a server stands for."""
         return None
 
     def mail(self, session: Session, mail: Mail) -> MaybeAwaitable:

@@ -8,10 +8,17 @@ import os
 import socket
 import stat
 from dataclasses import dataclass
+from typing import Any
 
 from pillarbox.config import ConfigError
 
-__all__ = ["ListenAddress", "open_sockets", "open_unix_socket", "socket_address"]
+__all__ = [
+    "ListenAddress",
+    "open_sockets",
+    "open_unix_socket",
+    "plain_address",
+    "socket_address",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,5 +140,13 @@ def _answers(path: str) -> bool:
 
 def socket_address(sock: socket.socket) -> tuple[str, int] | str:
     """Tell what a bound socket listens on: `(host, port)`, or a path."""
-    address = sock.getsockname()
-    return (address[0], address[1]) if isinstance(address, tuple) else str(address)
+    return plain_address(sock.getsockname())
+
+
+def plain_address(address: Any) -> tuple[str, int] | str:
+    """Make `(host, port)` or a path of what the system calls an end of a connection."""
+    if isinstance(address, tuple):
+        return address[0], address[1]
+    if isinstance(address, bytes):  # an abstract one, written as systemd and ss(8) do
+        return "@" + address[1:].decode(errors="backslashreplace")
+    return address or ""

@@ -197,6 +197,55 @@ async def test_the_longest_session(in_memory: InMemory) -> None:
     assert client.heard().endswith(b"421 4.4.2 This session has lasted long enough\r\n")
 
 
+LONG_ENOUGH = b"421 4.4.2 This session has lasted long enough\r\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "keeps_on"),
+    [
+        (b"RCPT TO:<ben@example.org>\r\n", b"RCPT TO:<cat@example.org>\r\n"),
+        (b"RCPT TO:<ben@example.org>\r\nDATA\r\n", b"x" * 998 + b"\r\n"),
+        (b"RCPT TO:<ben@example.org>\r\n", b"BDAT 1000\r\n" + b"x" * 1000),
+    ],
+    ids=["recipients", "data", "chunks"],
+)
+async def test_an_open_transaction_may_end(
+    in_memory: InMemory, command: bytes, keeps_on: bytes
+) -> None:
+    recorder = Recorder()
+    memory = in_memory(recorder, max_session_seconds=100)
+    client = memory.connect()
+    client.feed(b"EHLO client.test\r\n")
+    memory.wait(95)
+    client.feed(b"MAIL FROM:<ann@example.org>\r\n" + command)
+    for _ in range(9):
+        memory.wait(10)
+        client.feed(keeps_on)
+    assert not client.is_closing()
+    client.feed(b".\r\n" if b"DATA" in command else b"BDAT 0 LAST\r\n")
+    assert len(recorder.messages) == 1
+    memory.wait(TICKS)
+    assert client.heard().endswith(LONG_ENOUGH)
+
+
+async def test_a_transaction_that_brings_no_message_ends(in_memory: InMemory) -> None:
+    class Later(Recorder):
+        def rcpt(self, _session: Session, _rcpt: object) -> Reply:
+            return Reply(450, "4.2.1", "Later")
+
+    memory = in_memory(Later(), max_session_seconds=100)
+    client = memory.connect()
+    client.feed(b"EHLO client.test\r\n")
+    memory.wait(50)
+    client.feed(b"MAIL FROM:<ann@example.org>\r\n")
+    for _ in range(10):
+        client.feed(b"RCPT TO:<ben@example.org>\r\n")
+        memory.wait(10)
+    assert not client.is_closing()
+    memory.wait(TICKS)
+    assert client.heard().endswith(LONG_ENOUGH)
+
+
 @pytest.mark.parametrize(
     "octets", [b"", b"EHLO", BEGIN, BEGIN + b"DATA\r\nx", BEGIN + b"BDAT 9\r\nx", b"BDAT 9\r\nx"]
 )
@@ -537,6 +586,33 @@ async def test_an_answer_that_is_none(
     await turns()
     assert codes(client.heard()) == [220, 250, 451, 250]
     assert "return a 2xx, 4xx or 5xx Reply, or None for the ordinary one" in caplog.text
+
+
+TAKEN = Reply(250, "2.1.5", "Taken")
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize("octets", [1, 100_000])
+async def test_more_or_fewer_replies_than_recipients(
+    in_memory: InMemory, caplog: pytest.LogCaptureFixture, count: int, octets: int
+) -> None:
+    """Whose reply is whose, nobody knows: each recipient is to be tried again."""
+
+    class Answers:
+        async def message(self, _session: Session, _envelope: Envelope, body: Body) -> object:
+            await body.read()
+            return [TAKEN] * count
+
+    memory = in_memory(Answers(), is_lmtp=True)
+    client = memory.connect()
+    client.feed(BEGIN.replace(b"EHLO", b"LHLO") + b"RCPT TO:<cleo@example.org>\r\n")
+    client.feed(b"DATA\r\n" + b"x" * octets + b"\r\n.\r\nNOOP\r\n")
+    await turns()
+    assert codes(client.heard()) == [220, 250, 250, 250, 250, 354, 451, 451, 250]
+    [record] = caplog.records
+    assert "the handler answered BodyPart with [" in record.getMessage()
+    counters = memory.server.counters
+    assert (counters.recipients_deferred, counters.handler_errors) == (2, 1)
 
 
 async def test_a_handler_that_cancels_itself(in_memory: InMemory) -> None:

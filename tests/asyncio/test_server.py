@@ -492,6 +492,32 @@ async def test_a_client_that_comes_in_at_the_last_moment(number: int) -> None:
     assert recorder.calls.count("connect") == recorder.calls.count("disconnect")
 
 
+@pytest.mark.parametrize("number", range(6))
+async def test_nobody_hangs_who_was_about_to_be_let_in(number: int) -> None:
+    # asyncio makes a transport some turns after it has accepted, and fails if the server was closed
+    # in between: the client then waited until the garbage was collected.
+    server = Server(Recorder(), config=config())
+    await server.listen("127.0.0.1", 0)
+    with contextlib.ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 5))
+            for _ in range(20)
+        ]
+        await turns(number)
+        gc.disable()
+        try:
+            await server.close()
+            await turns()
+            for client in clients:
+                client.setblocking(False)
+                with contextlib.suppress(ConnectionResetError):
+                    while await server.loop.sock_recv(client, 4096):
+                        pass
+        finally:
+            gc.enable()
+    assert not server._connections
+
+
 async def test_close_twice() -> None:
     server = Server(Recorder(), config=config())
     await server.listen("127.0.0.1", 0)

@@ -29,7 +29,7 @@ _COMMAND = [sys.executable, "-m", "pillarbox"]
 
 def clean_environment(**more: str) -> dict[str, str]:
     """Give an environment without what whoever runs the tests has set for us."""
-    ours = ("PILLARBOX_", "NOTIFY_SOCKET")
+    ours = ("PILLARBOX_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**kept, **more}
 
@@ -42,6 +42,8 @@ class Program:
         folder: Where it runs.
         env: More of the environment.
         prefix: A command that runs the program.
+        stdin: A descriptor to read from.
+        pass_fds: Descriptors that it keeps.
     """
 
     def __init__(
@@ -50,14 +52,17 @@ class Program:
         folder: Path | None = None,
         env: dict[str, str] | None = None,
         prefix: Sequence[str] = (),
+        stdin: int = subprocess.DEVNULL,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.process = subprocess.Popen(
             [*prefix, *_COMMAND, *arguments],
             cwd=folder,
             env=clean_environment(**(env or {})),
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            pass_fds=pass_fds,
             text=True,
             start_new_session=True,
         )

@@ -47,7 +47,7 @@ def test_help_of_a_command_is_grouped_and_has_an_example(command: str) -> None:
     assert f"\nExample:\n  pillarbox {command} " in text
 
 
-@pytest.mark.parametrize("option", ["--metrics", "--http", "--db"])
+@pytest.mark.parametrize("option", ["--http", "--db"])
 @pytest.mark.parametrize("command", OURS)
 def test_what_is_not_there_yet_is_not_promised(command: str, option: str) -> None:
     assert option not in run(command, "--help")

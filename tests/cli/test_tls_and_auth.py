@@ -212,6 +212,22 @@ def test_proxy_protocol(tmp_path: Path) -> None:
     assert newest(tmp_path)["peer"] == ["192.0.2.1", 4711]
 
 
+def test_xclient(tmp_path: Path) -> None:
+    options = ("--xclient", "::1/128", "--xclient", "127.0.0.0/8", "--dump", str(tmp_path))
+    with (
+        Program("sink", *LOCAL, *options) as program,
+        smtplib.SMTP("127.0.0.1", port_of(program.line())) as client,
+    ):
+        client.ehlo()
+        assert client.has_extn("xclient")
+        assert client.docmd("XCLIENT", "ADDR=192.0.2.1 PORT=4711 HELO=spike LOGIN=ann")[0] == 220
+        client.ehlo()
+        client.sendmail("a@b", ["c@d"], MESSAGE)
+    envelope = newest(tmp_path)
+    assert envelope["peer"] == ["192.0.2.1", 4711]
+    assert (envelope["helo"], envelope["auth"]) == ("spike", "ann")
+
+
 @pytest.mark.parametrize(
     ("options", "remedy"),
     [
@@ -222,6 +238,7 @@ def test_proxy_protocol(tmp_path: Path) -> None:
         (["--auth", "ann"], "a login is USER:PASSWORD"),
         (["--auth-file", "nowhere"], "give a file of user:hash lines"),
         (["--proxy-protocol", "example.org"], "write one such as 127.0.0.0/8"),
+        (["--xclient", "front.example.org"], "write one such as 127.0.0.0/8"),
         (["--protocol", "uucp"], "smtp"),
     ],
 )

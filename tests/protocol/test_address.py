@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from pillarbox.protocol.address import AddressError, Path, parse_domain, parse_path
+from pillarbox.protocol.address import (
+    AddressError,
+    Path,
+    parse_client_name,
+    parse_domain,
+    parse_path,
+)
 
 LONG_LOCAL = b"a" * 64
 LONG_MAILBOX = LONG_LOCAL + b"@" + b".".join([b"d" * 63, b"d" * 62, b"d" * 62])
@@ -195,3 +201,29 @@ def test_domain(octets: bytes) -> None:
 def test_no_domain(octets: bytes, reason: str) -> None:
     with pytest.raises(AddressError, match=reason):
         parse_domain(octets)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["client.test", "my_machine-", "[192.0.2.1]", "[IPv6:::1]", "::1", "x" * 255, "né.test"],
+)
+def test_client_name(name: str) -> None:
+    assert parse_client_name(name.encode()) == name
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"",
+        b"a b",
+        b"<script>",
+        b"a\x00",
+        b"\xff",
+        "a\u0085".encode(),
+        "a\u202eb".encode(),
+        b"x" * 256,
+    ],
+)
+def test_no_client_name(octets: bytes) -> None:
+    with pytest.raises(AddressError, match=r"UTF-8|name of a machine"):
+        parse_client_name(octets)

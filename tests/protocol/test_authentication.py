@@ -14,9 +14,15 @@ from pillarbox.protocol.extension import Offer
 from pillarbox.protocol.reply import Reply
 from pillarbox.protocol.sasl import (
     STANDARD_MECHANISMS,
+    Challenge,
     Credentials,
+    Failure,
     Mechanism,
+    Outcome,
     Password,
+    Question,
+    ScramUser,
+    Success,
     TlsFacts,
     Token,
 )
@@ -248,3 +254,76 @@ def test_bindings_are_told_where_plus_is_offered(
     assert server.next_event() is NEED_DATA
     bindings = {"tls-unique": b"x"} if is_told else {}
     assert told == [TlsFacts(bindings, "client.test")]
+
+
+class Twice:
+    """Asks who the user is, and when it knows, for the user's secret."""
+
+    def __init__(self) -> None:
+        self.answers: list[object] = []
+
+    def start(self, initial: bytes | None) -> Outcome:
+        return Challenge(b"") if initial is None else self.respond(initial)
+
+    def respond(self, response: bytes) -> Outcome:
+        return Question(ScramUser(response.decode()))
+
+    def answer(self, answer: object) -> Outcome:
+        self.answers.append(answer)
+        match self.answers:
+            case [_]:
+                return Question(Password("ann", "secret"))
+            case [_, "more"]:
+                return Challenge(b"Once more")
+            case [*_, str(identity)]:
+                return Success(identity)
+        return Failure()
+
+
+TWICE = Offer(
+    hostname="mx.test", mechanisms={"TWICE": lambda _: Twice()}, allows_plaintext_auth=True
+)
+
+
+@pytest.mark.parametrize("octets", [b"AUTH TWICE YW5u\r\n", b"AUTH TWICE\r\nYW5u\r\n"])
+@pytest.mark.parametrize(("answer", "code"), [("ann", b"235"), (None, b"535")])
+def test_a_mechanism_with_a_second_question(octets: bytes, answer: object, code: bytes) -> None:
+    server = ready(offer=TWICE)
+    server.receive_data(octets + b"NOOP\r\n")
+    assert server.next_event() == Auth("TWICE", ScramUser("ann"))
+    server.answer_auth("salt")
+    with pytest.raises(LocalProtocolError, match="no Auth to answer"):
+        server.answer_auth("salt")
+    assert server.next_event() == Auth("TWICE", Password("ann", "secret"))
+    server.answer_auth(answer)
+    assert server.next_event() is NEED_DATA
+    replies = server.data_to_send().removeprefix(b"334 \r\n").split(b"\r\n")
+    assert [reply[:3] for reply in replies] == [code, b"250", b""]
+    assert server.identity == answer
+
+
+def test_a_challenge_after_the_second_question() -> None:
+    server = ready(offer=TWICE)
+    server.receive_data(b"AUTH TWICE YW5u\r\n")
+    for answer in ("salt", "more"):
+        assert isinstance(server.next_event(), Auth)
+        server.answer_auth(answer)
+    assert server.next_event() is NEED_DATA
+    assert server.data_to_send() == b"334 T25jZSBtb3Jl\r\n"
+
+
+def test_closed_between_two_questions() -> None:
+    server = ready(offer=TWICE)
+    server.receive_data(b"AUTH TWICE YW5u\r\n")
+    assert isinstance(server.next_event(), Auth)
+    server.answer_auth("salt")
+    server.close(Reply(421, "4.3.2", "Shutting down"))
+    assert server.next_event() is NEED_CLOSE
+
+
+def test_a_second_question_reaches_the_handler(talk: Talk) -> None:
+    class Asked(Users):
+        def scram_secret(self, _session: Session, user: ScramUser) -> str:
+            return user.username
+
+    talk(f"{HELLO}C: AUTH TWICE YW5u\n{SUCCEEDED}", offer=TWICE, handler=Asked)

@@ -196,3 +196,17 @@ def test_the_limit_of_a_body_that_is_swallowed_needs_no_memory() -> None:
         assert incoming.feed(b"x" * 1000) is None
         assert len(incoming.buffer) <= 4
     assert incoming.body.refusal is TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("kept", "refusal"),
+    [((), None), ((ACCEPTED,), None), ((REFUSED, ACCEPTED), None), ((REFUSED, REFUSED), REFUSED)],
+)
+def test_what_it_is_refused_by_before_its_end(
+    kept: tuple[Reply, ...], refusal: Reply | None
+) -> None:
+    incoming = Incoming()
+    incoming.body.kept_replies = kept
+    assert incoming.body.known_refusal == refusal
+    incoming.body.refuse(TOO_LARGE)
+    assert incoming.body.known_refusal is TOO_LARGE

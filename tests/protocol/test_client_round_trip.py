@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import base64
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pillarbox.envelope import Session
+from pillarbox.login import make_secret
 from pillarbox.protocol.client import ClientConnection
-from pillarbox.protocol.client_event import Sent
+from pillarbox.protocol.client_event import LoggedIn, LoginRefused, Ready, Sent
 from pillarbox.protocol.event import BodyType
+from pillarbox.protocol.extension import Offer
 from pillarbox.protocol.framing import NewlineCheck
+from pillarbox.protocol.sasl import (
+    STANDARD_MECHANISMS,
+    Credentials,
+    External,
+    Password,
+    ScramSecret,
+    ScramUser,
+    TlsFacts,
+    Token,
+)
+from pillarbox.protocol.sasl_client import CLIENT_MECHANISMS, ClientCredentials
+from pillarbox.scram import SCRAM_MECHANISMS
+from pillarbox.scram_client import SCRAM_CLIENT_MECHANISMS, ScramClient
 from pillarbox.testing import MemoryServer, Recorder
 from tests.fuzz.strategies import messages, pieces
-from tests.protocol.client_dialogue import Driver, quits, sends
+from tests.protocol.client_dialogue import Driver, encrypts, quits, sends
+
+SECRET = make_secret("secret")
+TLS = b"[tls]\r\n"  # how the driver notes a handshake
 
 # What people see
 
@@ -55,6 +77,103 @@ def test_trace_of_data() -> None:
     ]
 
 
+# TLS and logins
+
+
+class Known(Recorder):
+    """Knows Ann, by password and by token."""
+
+    def auth(self, _session: Session, credentials: Credentials) -> str | None:
+        match credentials:
+            case Password("ann", "secret", "" | "ann") | Token("ann", "secret"):
+                return "ann"
+        return None
+
+    def scram_secret(self, _session: Session, user: ScramUser) -> ScramSecret | None:
+        return SECRET if user.username == "ann" else None
+
+
+def converse_with(
+    credentials: ClientCredentials, mechanisms: set[str], facts: TlsFacts | None = None
+) -> tuple[list[object], Recorder]:
+    """Encrypt, log in and send a message; give what happened from the login on."""
+    every = {**SCRAM_MECHANISMS, **STANDARD_MECHANISMS}
+    offered = {name: every[name] for name in sorted(mechanisms)}
+    offer = Offer(hostname="mx.test", offers_tls=True, requires_tls=True, mechanisms=offered)
+    recorder = Known()
+
+    def login(connection: ClientConnection) -> None:
+        known = {**SCRAM_CLIENT_MECHANISMS, **CLIENT_MECHANISMS}
+        connection.login(credentials, mechanisms=known)
+
+    driver = Driver(iter([encrypts, login, sends(requires_tls=True), quits]), facts=facts)
+    converse(driver, MemoryServer(recorder, offer=offer))
+    first, second, *events = driver.events
+    assert isinstance(first, Ready)
+    assert isinstance(second, Ready)
+    assert driver.is_closed
+    return list(events), recorder
+
+
+NAMES = [*SCRAM_MECHANISMS, *STANDARD_MECHANISMS]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("secret", ["secret", "wrong"])
+def test_login_within_tls(name: str, secret: str) -> None:
+    credentials: ClientCredentials = Password("ann", secret)
+    if name in ("OAUTHBEARER", "XOAUTH2"):
+        credentials = Token("ann", secret)
+    elif name == "EXTERNAL":
+        credentials = External()
+    facts = TlsFacts({"tls-server-end-point": b"x" * 32})
+    [login, sent], recorder = converse_with(credentials, {name}, facts)
+    assert isinstance(sent, Sent)
+    assert sent.outcome.is_accepted
+    is_known = secret == "secret" and name != "EXTERNAL"
+    if is_known:
+        assert isinstance(login, LoggedIn)
+    else:
+        assert isinstance(login, LoginRefused)
+        assert login.reply.code == 535
+    assert login.mechanism == name
+    assert recorder.messages[0].session.identity == ("ann" if is_known else None)
+    assert recorder.messages[0].envelope.mail.requires_tls
+
+
+@given(st.sets(st.sampled_from(NAMES)), st.booleans())
+def test_whatever_the_server_offers(offered: set[str], has_binding: bool) -> None:
+    """The strongest that both have is taken, and works."""
+    facts = TlsFacts({"tls-unique": b"x"} if has_binding else {})
+    [login, _], _recorder = converse_with(Password("ann", "secret"), offered, facts)
+    names: tuple[str, ...] = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
+    usable = [name for name in names if name in offered]
+    if has_binding and "SCRAM-SHA-256-PLUS" in offered:
+        usable.insert(0, "SCRAM-SHA-256-PLUS")
+    if usable:
+        assert isinstance(login, LoggedIn), login
+        assert login.mechanism == usable[0]
+    else:
+        assert isinstance(login, LoginRefused)
+        assert login.mechanism is None
+
+
+def test_somebody_takes_plus_off_the_list() -> None:
+    """The client says that it could bind, and the server knows that it offered to."""
+    facts = TlsFacts({"tls-unique": b"x"})
+    server = MemoryServer(
+        Known(), offer=Offer(hostname="mx.test", mechanisms=SCRAM_MECHANISMS, offers_tls=True)
+    )
+    exchange = ScramClient("SCRAM-SHA-256", Password("ann", "secret"), facts=facts)
+    server.sendall(b"EHLO x\r\nSTARTTLS\r\n")
+    server.protocol.tls_started(facts)
+    start = exchange.start()
+    assert start is not None
+    server.recv()
+    server.sendall(b"EHLO x\r\nAUTH SCRAM-SHA-256 " + base64.b64encode(start) + b"\r\n")
+    assert server.recv().splitlines()[-1].startswith(b"535")
+
+
 # Round trips to our own server
 
 
@@ -82,7 +201,11 @@ def converse(driver: Driver, server: MemoryServer | Narrow, size: int = 1_000_00
     """Let both talk until the client has nothing more to say; cut up what the server says."""
     driver.pump()
     while True:
-        if said := driver.take_said():
+        if (said := driver.take_said()).startswith(TLS):
+            assert isinstance(server, MemoryServer)
+            server.protocol.tls_started(driver.facts)
+            said = said.removeprefix(TLS)
+        if said:
             server.sendall(said)
         try:
             heard = server.recv()
@@ -137,26 +260,3 @@ def test_any_octets_by_bdat(data: bytes, pipelined: bool, size: int, draw: st.Da
     assert deliver(data, hidden=hidden, body="BINARYMIME", size=size) == data
     parts = draw.draw(pieces(data))
     assert deliver(parts, hidden=hidden, body="BINARYMIME", size=size) == data
-
-
-# Whatever the server says
-
-REPLY_LINES = [
-    *(b"220 mx.test", b"250-mx.test", b"250 PIPELINING", b"250 CHUNKING", b"250-PIPELINING"),
-    *(b"250 OK", b"354 Go", b"421 Bye", b"450 Later", b"550 No", b"", b"x"),
-]
-
-
-@given(st.data())
-def test_any_server(data: st.DataObject) -> None:
-    """Nothing but RemoteProtocolError comes of it, and what the client says stays commands."""
-    lines = st.lists(st.sampled_from(REPLY_LINES), max_size=30)
-    stream = b"".join(line + b"\r\n" for line in data.draw(lines))
-    driver = Driver(iter([sends("a@b", "c@d"), sends(data=b"x" * 10), sends(), quits]))
-    driver.pump()
-    for piece in data.draw(pieces(stream)):
-        driver.hear(piece)
-    driver.hear_eof()
-    assert driver.is_closed
-    assert sum(isinstance(event, Sent) for event in driver.events) <= 3
-    assert driver.connection.closing_reply is not None

@@ -273,6 +273,7 @@ def test_no_refusal_has_what_the_client_said(line: bytes) -> None:
 
 def test_starttls_and_auth() -> None:
     assert command.parse_starttls(b"") == command.StartTls()
+    assert command.parse_xclient_command(b"a b") == command.XClientCommand(b"a b")
     assert command.parse_auth(b"plain") == command.Authenticate("PLAIN", None)
     assert command.parse_auth(b"PLAIN  AGE=") == command.Authenticate("PLAIN", b"AGE=")
     for argument in (b"", b"PLAIN a b", b"PL\xc4IN", b"x" * 21, b"PLAIN\tx"):

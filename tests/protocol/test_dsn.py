@@ -110,7 +110,13 @@ ORCPT = {
     "x400;/C+3D": ("x400", "/C="),
     "utf-8;n\\x{E9}@example.org": ("utf-8", "né@example.org"),
     "UTF-8;né@example.org": ("UTF-8", "né@example.org"),
-    "utf-8;a+2Bb@example.org": ("utf-8", "a+b@example.org"),
+    "utf-8;a\\x{2B}b\\x{3D}\\x{5C}\\x{20}c@example.org": ("utf-8", "a+b=\\ c@example.org"),
+    "utf-8;\\x{E9}\\x{153}\\x{4E00}\\x{D7A3}\\x{1F600}x": (
+        "utf-8",
+        "é\u0153\u4e00\ud7a3\U0001f600x",
+    ),
+    "utf-8;n\\x{E9}né": ("utf-8", "néné"),
+    "utf-8;x{E9}": ("utf-8", "x{E9}"),
     "x;" + "a" * (MAX_ORCPT_OCTETS - 2): ("x", "a" * (MAX_ORCPT_OCTETS - 2)),
 }
 
@@ -125,7 +131,19 @@ def test_orcpt(value: str, parsed: tuple[str, str]) -> None:
     [
         *(None, "", ";", "rfc822", "rfc822;", ";ann@example.org", "-x;ann@example.org"),
         *("rfc 822;a@b", "rfc822;a+0Ab", "rfc822;né@example.org", "utf-8;a\\x{A}b"),
-        *("utf-8;\\x{D800}", "utf-8;\\x{FFFFFF}", "utf-8;a+0Db", "x;" + "a" * MAX_ORCPT_OCTETS),
+        *("utf-8;\\x{D800}", "utf-8;\\x{DFFF}", "utf-8;\\x{FFFFFF}", "utf-8;\\x{110000}"),
+        # A plus sign, an equals sign and a backslash have one spelling each, and it is not xtext's.
+        *("utf-8;a+b", "utf-8;a+2Bb", "utf-8;a+0Db", "utf-8;a=b", "utf-8;a b", "utf-8;a\\b"),
+        *(
+            "utf-8;\\",
+            "utf-8;\\x",
+            "utf-8;\\x{}",
+            "utf-8;\\x{E9",
+            "utf-8;\\x{e9}",
+            "utf-8;\\x{0E9}",
+        ),
+        *("utf-8;\\x{41}", "utf-8;\\x{7F}", "utf-8;\\x{00}", "utf-8;\\x{85}", "utf-8;\u0085"),
+        *("utf-8;\\X{E9}", "utf-8;\\x{10FFFF}", "x;" + "a" * MAX_ORCPT_OCTETS),
         "utf-8;" + "é" * (MAX_ORCPT_OCTETS // 2),
     ],
 )

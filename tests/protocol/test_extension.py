@@ -9,6 +9,7 @@ import pytest
 
 from pillarbox.protocol.extension import Offer
 from pillarbox.protocol.reply import Reply
+from pillarbox.protocol.sasl import STANDARD_MECHANISMS
 
 
 def test_the_replies_of_an_offer() -> None:
@@ -28,6 +29,25 @@ def test_the_replies_of_an_offer() -> None:
         "LIMITS RCPTMAX=7",
         "HELP",
     ]
+
+
+def test_help_names_what_is_offered() -> None:
+    plain = Offer(hostname="mx.test").help.text
+    assert plain == "Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY EXPN HELP QUIT"
+    everything = Offer(
+        hostname="mx.test",
+        is_lmtp=True,
+        offers_tls=True,
+        mechanisms=STANDARD_MECHANISMS,
+        offers_xclient=True,
+    ).help.text
+    assert everything.startswith("Commands: LHLO STARTTLS AUTH XCLIENT MAIL ")
+
+
+def test_xclient_is_for_some() -> None:
+    keyword = "XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT"
+    assert keyword in Offer(hostname="mx.test", offers_xclient=True).keywords()
+    assert not any("XCLIENT" in other for other in Offer(hostname="mx.test").keywords())
 
 
 def test_no_limit_is_announced_as_size_0() -> None:

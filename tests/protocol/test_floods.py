@@ -20,6 +20,7 @@ OFFER = Offer(
     max_recipients=10,
 )
 NO = Reply(550, "5.1.1", "No such mailbox")
+LATER = Reply(450, "4.2.1", "Later")
 BEGIN = b"EHLO client.test\r\n"
 SENDER = BEGIN + b"MAIL FROM:<ann@example.org>\r\n"
 RECIPIENT = SENDER + b"RCPT TO:<ben@example.org>\r\n"
@@ -64,7 +65,9 @@ FLOODS: dict[str, tuple[bytes, bytes, type]] = {
 }
 
 
-def flooded(begin: bytes, again: bytes, refused: type, times: int) -> tuple[bool, bytes]:
+def flooded(
+    begin: bytes, again: bytes, refused: type, times: int, refusal: Reply = NO
+) -> tuple[bool, bytes]:
     """Send something again and again; tell whether the server ended it, and give what it said."""
     server = ServerConnection(OFFER, asks_connect=False)
     said = b""
@@ -75,9 +78,9 @@ def flooded(begin: bytes, again: bytes, refused: type, times: int) -> tuple[bool
             if isinstance(event, Auth):
                 server.answer_auth(None if is_refused else "ann")
             elif isinstance(event, BodyPart):
-                server.reply(NO if is_refused else MESSAGE_ACCEPTED)
+                server.reply(refusal if is_refused else MESSAGE_ACCEPTED)
             else:
-                server.reply(NO if is_refused else SENDER_OK)
+                server.reply(refusal if is_refused else SENDER_OK)
         said += server.data_to_send()
         if event is NEED_CLOSE:
             return True, said
@@ -93,13 +96,21 @@ def test_flood(begin: bytes, again: bytes, refused: type) -> None:
     assert len(answers) <= 4 * OFFER.max_idle_commands + 10
 
 
-@pytest.mark.parametrize("number", [50, 51])
+@pytest.mark.parametrize("number", [19, 20])
 def test_the_least_that_is_a_flood_of_guesses(number: int) -> None:
     begin, again, refused = FLOODS["guessed recipients"]
     is_ended, said = flooded(begin, again, refused, number)
-    assert is_ended is (number > 50)
+    assert is_ended is (number >= OFFER.max_errors)
+    assert said.endswith(b"421 4.7.0 Too many errors\r\n" if is_ended else NO.wire)
+
+
+@pytest.mark.parametrize("number", [50, 51])
+def test_the_least_that_is_a_flood_of_recipients_to_try_again(number: int) -> None:
+    begin, again, refused = FLOODS["guessed recipients"]
+    is_ended, said = flooded(begin, again, refused, number, LATER)
+    assert is_ended is (number > OFFER.max_idle_commands)
     assert said.endswith(
-        b"421 4.7.0 Too many commands without a message\r\n" if is_ended else NO.wire
+        b"421 4.7.0 Too many commands without a message\r\n" if is_ended else LATER.wire
     )
 
 

@@ -416,7 +416,7 @@ def test_the_dialogue_shows_no_secret() -> None:
         "C: AUTH PLAIN ****",
         "S: 535 No",
         "C: AUTH PLAIN ****",
-        "S: 334 ?",
+        "S: 334 (challenge)",
         "C: *",
         "S: 501 Cancelled",
     ]

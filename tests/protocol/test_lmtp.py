@@ -51,7 +51,11 @@ def test_lhlo_only(talk: Talk, verb: str) -> None:
         C: {verb} client.test
         S: 500 5.5.1 This is LMTP; say LHLO
         C: MAIL FROM:<>
-        S: 503 5.5.1 ...
+        S: 503 5.5.1 Say LHLO first
+        C: AUTH PLAIN
+        S: 503 5.5.1 Say LHLO first
+        C: HELP
+        S: 214 2.0.0 Commands: LHLO MAIL RCPT DATA BDAT RSET NOOP VRFY EXPN HELP QUIT
         """,
         offer=LMTP,
     )

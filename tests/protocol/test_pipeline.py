@@ -118,6 +118,13 @@ def test_a_secret_is_not_shown(pipeline: Pipeline, lines: list[str]) -> None:
     assert lines == ["C: AUTH PLAIN ****"]
 
 
+def test_a_challenge_is_not_shown(pipeline: Pipeline, lines: list[str]) -> None:
+    pipeline.say_secret(b"AUTH X", Awaited.AUTH, shown=b"AUTH X")
+    pipeline.feed(b"334-cj0x\r\n334 cj0x\r\n")
+    assert pipeline.next_answer() == (Reply(334, None, "cj0x\ncj0x"), Awaited.AUTH)
+    assert lines == ["C: AUTH X", "S: 334 (challenge)"]
+
+
 def test_what_was_learnt_in_the_clear_is_forgotten(pipeline: Pipeline) -> None:
     pipeline.is_pipelined = True
     steps = pipeline.steps

@@ -7,7 +7,8 @@ import pytest
 from pillarbox.protocol.event import NEED_DATA, NEED_SEND
 from pillarbox.protocol.extension import Offer
 from pillarbox.protocol.reply import Reply
-from pillarbox.protocol.server import MAX_REPLIES_WAITING, ServerConnection
+from pillarbox.protocol.server import ServerConnection
+from pillarbox.protocol.session import MAX_REPLIES_WAITING
 from pillarbox.testing import Recorder
 from tests.conftest import Talk
 from tests.grammar import split_answers

@@ -502,17 +502,6 @@ def test_eof_in_a_swallowed_chunk() -> None:
     assert core.eof() is NEED_CLOSE
 
 
-def test_close_says_a_last_word_once() -> None:
-    core = ready()
-    core.protocol.receive_data(b"NOOP\r\n")
-    core.protocol.close(Reply(421, "4.4.2", "Idle"))
-    core.protocol.close(Reply(421, "4.3.2", "Shutting down"))
-    assert core.protocol.state is State.CLOSED
-    assert core.feed(b"NOOP\r\n") is NEED_CLOSE
-    assert core.protocol.buffered_octets == 0
-    assert core.protocol.data_to_send() == b"421 4.4.2 Idle\r\n"
-
-
 def test_close_while_an_answer_is_owed() -> None:
     core = Core(asks_connect=True)
     core.next()
@@ -587,10 +576,6 @@ def test_many_replies_leave_in_steps() -> None:
     assert len(core.codes()) == 300 - 256
 
 
-def test_the_time_a_client_has() -> None:
-    assert Core(idle_timeout_seconds=7).protocol.timeout_seconds == 7
-
-
 def test_buffered_octets() -> None:
     core = Core(asks_mail=True)
     core.feed(b"EHLO client.test\r\nMAIL FROM:<>\r\nNOOP\r\n")
@@ -632,15 +617,6 @@ def test_an_answer_that_is_none() -> None:
     core.reply(GREETING)
 
 
-def test_a_browser_is_sent_away(talk: Talk) -> None:
-    talk("""
-        S: 220 mx.test ESMTP
-        C: POST / HTTP/1.1
-        S: 421 4.7.0 This is a mail server, not a web server
-        S: [closed]
-    """)
-
-
 def test_what_is_coming_in_counts_its_octets() -> None:
     core = ready()
     assert core.protocol.incoming is None
@@ -661,3 +637,54 @@ def test_lmtp_is_not_spoken_here(talk: Talk) -> None:
         S: 221 2.0.0 Goodbye
         S: [closed]
     """)
+
+
+# Names that are tried out.
+
+
+def told(core: Core, line: bytes, reply: Reply) -> list[int]:
+    """Say a line that the handler answers so; give the codes."""
+    core.protocol.receive_data(line)
+    assert isinstance(core.next(), Mail | Rcpt)
+    core.reply(reply)
+    return core.codes()
+
+
+@pytest.mark.parametrize("line", [b"RCPT TO:<%d@x>\r\n", b"Rcpt to: <%d@x>\r\n"])
+def test_a_harvest_of_recipients_is_cut(line: bytes) -> None:
+    core = ready(b"EHLO client.test\r\nMAIL FROM:<>\r\n", asks_rcpt=True)
+    for number in range(99):
+        assert told(core, line % number, NO) == [550]
+    assert told(core, line % 99, NO) == [550, 421]
+    assert core.feed(line % 100) is NEED_CLOSE
+
+
+def test_a_harvest_over_many_transactions_is_cut() -> None:
+    core = ready(b"EHLO client.test\r\n", asks_mail=True, asks_rcpt=True, max_errors=4)
+    for last in ([550], [550, 421]):
+        assert told(core, b"MAIL FROM:<a@b>\r\n", NO) == [550]
+        assert told(core, b"MAIL FROM:<a@b>\r\n", SENDER_OK) == [250]
+        assert told(core, b"RCPT TO:<a@b>\r\n", NO) == last
+        core.feed(b"RSET\r\n")
+        core.codes()
+    assert core.next() is NEED_CLOSE
+
+
+def test_a_mailing_with_dead_recipients_goes_through() -> None:
+    core = ready(b"EHLO client.test\r\n", asks_rcpt=True)
+    for _ in range(3):  # a message that is accepted begins the count anew
+        core.feed(b"MAIL FROM:<>\r\n")
+        for number in range(1000):
+            is_dead = number % 20 == 7
+            said = told(core, b"RCPT TO:<%d@x>\r\n" % number, NO if is_dead else OK)
+            assert said[-1] == (550 if is_dead else 250)
+        assert core.feed(b"DATA\r\nx\r\n.\r\n") == BodyPart(b"x\r\n", is_last=True)
+        assert len(core.protocol.rcpts) == 950
+        core.reply(OK)
+        assert core.codes() == [354, 250]
+
+
+def test_recipients_to_try_again_are_no_errors() -> None:
+    core = ready(b"EHLO client.test\r\nMAIL FROM:<>\r\n", asks_rcpt=True, max_errors=2)
+    for _ in range(50):
+        assert told(core, b"RCPT TO:<a@x>\r\n", LATER) == [451]

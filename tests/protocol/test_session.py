@@ -6,8 +6,12 @@ import pytest
 
 from pillarbox.envelope import Message, Session
 from pillarbox.handler import Reject
+from pillarbox.protocol.event import NEED_CLOSE
 from pillarbox.protocol.extension import Offer
 from pillarbox.protocol.reply import Reply
+from pillarbox.protocol.server import ServerConnection
+from pillarbox.protocol.session import ServerSession
+from pillarbox.protocol.state import State
 from pillarbox.testing import Recorder
 from tests.conftest import Talk
 
@@ -143,6 +147,7 @@ BEFORE_EHLO = {
     "BREW coffee": "500 5.5.1 Command not recognized",
     "STARTTLS": "502 5.5.1 STARTTLS is not offered",
     "AUTH PLAIN": "503 5.5.1 Say EHLO first",
+    "XCLIENT ADDR=192.0.2.9": "550 5.7.0 XCLIENT is not for you",
     "LHLO client.test": "500 5.5.1 This is SMTP; say EHLO",
     "NOOPS": "500 5.5.1 Command not recognized",
     "ＮＯＯＰ": "500 5.5.1 Command not recognized",
@@ -580,8 +585,7 @@ def reply_to(line: str) -> str:
         "BDAT": "503 5.5.1 BDAT needs a MAIL command first",
         "VRFY": "252 2.5.0 Cannot verify, but will take mail for it",
         "EXPN": "502 5.5.1 Lists are not shown",
-        "HELP": "214 2.0.0 Commands: EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY"
-        " EXPN HELP QUIT",
+        "HELP": "214 2.0.0 Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY EXPN HELP QUIT",
         "NOOP": "250 2.0.0 OK",
     }.get(line[:4], "500 5.5.1 Command not recognized")
 
@@ -743,3 +747,38 @@ def test_a_bdat_that_is_one_error_too_many(talk: Talk) -> None:
         """,
         offer=Offer(hostname="mx.test", max_errors=1),
     )
+
+
+def test_a_browser_is_sent_away(talk: Talk) -> None:
+    talk("""
+        S: 220 mx.test ESMTP
+        C: POST / HTTP/1.1
+        S: 421 4.7.0 This is a mail server, not a web server
+        S: [closed]
+    """)
+
+
+# `ServerSession`, as far as no dialogue shows it.
+
+
+def test_the_time_a_client_has() -> None:
+    server = ServerConnection(Offer(hostname="mx.test", idle_timeout_seconds=7))
+    assert server.timeout_seconds == 7
+
+
+def test_close_says_a_last_word_once() -> None:
+    server = ServerConnection(Offer(hostname="mx.test"), asks_connect=False)
+    server.data_to_send()
+    server.receive_data(b"NOOP\r\n")
+    server.close(Reply(421, "4.4.2", "Idle"))
+    server.close(Reply(421, "4.3.2", "Shutting down"))
+    assert server.state is State.CLOSED
+    server.receive_data(b"NOOP\r\n")
+    assert server.next_event() is NEED_CLOSE
+    assert server.buffered_octets == 0
+    assert server.data_to_send() == b"421 4.4.2 Idle\r\n"
+
+
+def test_what_waits_for_a_client_is_the_transactions_side() -> None:
+    with pytest.raises(NotImplementedError):
+        ServerSession(Offer(hostname="mx.test"), is_tls=False)._wait()

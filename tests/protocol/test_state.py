@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from pillarbox.protocol.state import COMMANDS, State
+from pillarbox.protocol.state import COMMANDS, LMTP_COMMANDS, State
 
 COMMAND_STATES = [state for state in State if state <= State.CHUNKS]
 
 # What is legal after the greeting, written down a second time (RFC 5321 §4.1.4, RFC 3030 §2).
 LEGAL = {
     State.REFUSED: "QUIT",
-    State.HELLO: "EHLO HELO STARTTLS RSET NOOP VRFY EXPN HELP QUIT",
-    State.READY: "EHLO HELO STARTTLS AUTH RSET NOOP VRFY EXPN HELP QUIT MAIL",
+    State.HELLO: "EHLO HELO STARTTLS XCLIENT RSET NOOP VRFY EXPN HELP QUIT",
+    State.READY: "EHLO HELO STARTTLS AUTH XCLIENT RSET NOOP VRFY EXPN HELP QUIT MAIL",
     State.MAIL: "EHLO HELO RSET NOOP VRFY EXPN HELP QUIT RCPT",
     State.RCPT: "EHLO HELO RSET NOOP VRFY EXPN HELP QUIT RCPT DATA BDAT",
     State.CHUNKS: "EHLO HELO RSET NOOP VRFY EXPN HELP QUIT BDAT",
@@ -37,6 +37,13 @@ def test_every_command_is_legal_or_refused(verb: bytes, state: State) -> None:
 
 def test_the_refusal_names_the_command() -> None:
     assert COMMANDS[b"DATA"].refusals[State.READY].text == "DATA needs a MAIL command first"
+
+
+def test_lmtp_says_lhlo() -> None:
+    assert set(LMTP_COMMANDS) == set(COMMANDS) - {b"EHLO", b"HELO"} | {b"LHLO"}
+    texts = {row.refusals[state].text for row in LMTP_COMMANDS.values() for state in row.refusals}
+    assert "Say LHLO first" in texts
+    assert not any("EHLO" in text for text in texts)
 
 
 def test_commands_are_read_up_to_chunks() -> None:

@@ -122,7 +122,7 @@ class Chaos:
             harm: Callable[[], Awaitable[Any]] = self._dice.choice(
                 (self._raise, self._refuse, self._end, self._fail_late, self._await_cancelled)
             )
-            if self._dice.random() < 0.1:
+            if self._dice.random() < 0.25:
                 return self._cancel_itself()
             return harm()
         return self._late(None) if roll < 0.6 else None

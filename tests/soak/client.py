@@ -76,14 +76,16 @@ class Client:
         self._outcome = outcome
         self._context = context
         self._loop = asyncio.get_running_loop()
+        self.fate = self._dice.choice(fates)
         self._socket = socket.socket()
         self._socket.setblocking(False)
+        if self.fate == "deaf":
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self._heard = b""
         self._incoming: ssl.MemoryBIO | None = None
         self._outgoing: ssl.MemoryBIO | None = None
         self._tls: ssl.SSLObject | None = None
         self._open: int | None = None  # the message that has no answer yet
-        self.fate = self._dice.choice(fates)
         self._fate_step = self._dice.randint(0, MAX_STEPS)
         self._steps = 0
         self.doing = "connecting"
@@ -285,13 +287,14 @@ class Client:
                 await self._loop.sock_sendall(self._socket, self._wrap(data[300:]))
                 return True
             return False
+        if data and self.fate in ("reset", "close", "half-close", "stall"):
+            cut = self._die(len(data))
+            await self._loop.sock_sendall(self._socket, self._wrap(data[:cut]))
+            await asyncio.sleep(0.01)
         if self.fate == "reset":
             linger = b"\1\0\0\0\0\0\0\0"
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         elif self.fate == "half-close":
-            if data:
-                cut = self._die(len(data))
-                await self._loop.sock_sendall(self._socket, self._wrap(data[:cut]))
             self._socket.shutdown(socket.SHUT_WR)
             await self._wait_for_end()
         elif self.fate == "stall":

@@ -231,7 +231,7 @@ class Connection(Wire):
             elif event.tag == Mail.tag:
                 answer = asks.mail(self.session, event) if asks.mail else None
             elif event.tag == Connect.tag:
-                answer = asks.connect(self.session) if asks.connect else None
+                answer = self._ask_connect(event)
             elif event.tag == Auth.tag:
                 answer = self._ask_auth(event)
             else:
@@ -243,6 +243,16 @@ class Connection(Wire):
             return cast("Awaitable[object]", answer)
         self._settle(answer)
         return None
+
+    def _ask_connect(self, connect: Connect) -> MaybeAwaitable:
+        if connect.xclient is not None:
+            if self._session is not None:
+                self._session.peer, self._session.local = self.peer, self.local
+            refusal = self._server.readmit(self)
+            if refusal is not None:
+                return refusal
+        connected = self._server.questions.connect
+        return connected(self.session) if connected is not None else None
 
     def _ask_auth(self, auth: Auth) -> object:
         asks = self._server.questions

@@ -18,8 +18,9 @@ import ssl
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from pillarbox.asyncio.connection import Connection
@@ -33,6 +34,7 @@ from pillarbox.handler import AnswersAuth, AnyHandler, Follows, mechanisms, ques
 from pillarbox.listen import open_sockets, open_unix_socket, socket_address
 from pillarbox.log import peer_text
 from pillarbox.protocol.reply import Reply
+from pillarbox.protocol.xclient import UNKNOWN_ADDRESS
 
 __all__ = ["Server", "serve"]
 
@@ -110,6 +112,7 @@ class Server:
         self.offer = self.config.offer(
             offers_tls=certificates is not None, mechanisms=mechanisms(logins or handler)
         )
+        self._xclient_offer = replace(self.offer, offers_xclient=True)
         self.loop = asyncio.get_running_loop()
         self.now = clock() + TICK_SECONDS
         """The time of the next tick: free, and as it is never too early, no client is cut short."""
@@ -223,6 +226,7 @@ class Server:
         Those not done after `config.drain_seconds` are aborted; nothing was accepted from them.
         """
         self.is_draining = True
+        await self._accept_no_more()
         for server in self._servers:
             server.close()
         self._servers.clear()
@@ -249,6 +253,19 @@ class Server:
             self._ticking.cancel()
             self._ticking = None
 
+    async def _accept_no_more(self) -> None:
+        """Let those in who were accepted already: they hear that we shut down.
+
+        asyncio accepts first, makes the transport a turn later and tells us another turn later. If
+        its server is closed in between, it drops the transport and leaves the socket open.
+        """
+        if isinstance(self.loop, asyncio.SelectorEventLoop):
+            for server in self._servers:
+                for sock in server.sockets:
+                    self.loop.remove_reader(sock.fileno())
+            for _ in range(2):
+                await asyncio.sleep(0)
+
     async def _until_empty(self) -> None:
         while self._connections:
             self._emptied.clear()
@@ -261,8 +278,7 @@ class Server:
     def admit(self, connection: Connection) -> Reply | None:
         """Count a new connection; give the reply that sends it away where it is one too many."""
         self._nameless.discard(connection)
-        peer = connection.peer
-        host = peer[0] if isinstance(peer, tuple) else ""
+        host = _host(connection)
         counters = self.journal.counters
         counters.connections += 1
         if len(self._connections) >= self.config.max_connections:
@@ -274,8 +290,29 @@ class Server:
         connection.host = host
         self._per_host[host] += 1
         self._connections.add(connection)
+        if self.config.xclient_networks and _is_in(host, self.config.xclient_networks):
+            connection.protocol.offer = self._xclient_offer
         if self.journal.tells_everything:
-            connection.session.log.debug("connection from %s", peer_text(peer))
+            connection.session.log.debug("connection from %s", peer_text(connection.peer))
+        return None
+
+    def readmit(self, connection: Connection) -> Reply | None:
+        """Count a connection for the client that XCLIENT names; `admit()` counted the front server.
+
+        Whether it may say XCLIENT stays as it is: it is the same server that speaks.
+        """
+        host = _host(connection)
+        text = "connection from %s stands for %s by XCLIENT"
+        before = connection.host or "nobody known"
+        self.journal.tell(connection, "XCLIENT", text, before, peer_text(connection.peer))
+        if host == connection.host:
+            return None
+        if host and self._per_host[host] >= self.config.max_connections_per_ip:
+            self.journal.counters.refused_per_ip += 1
+            return self._refuse(connection, TOO_MANY_FROM_YOU)
+        self._uncount(connection.host or "")
+        connection.host = host
+        self._per_host[host] += 1
         return None
 
     def _refuse(self, connection: Connection, reply: Reply) -> Reply:
@@ -294,25 +331,22 @@ class Server:
         if connection not in self._connections:
             return
         self._connections.discard(connection)
-        host = connection.host or ""
-        self._per_host[host] -= 1
-        if not self._per_host[host]:
-            del self._per_host[host]
+        self._uncount(connection.host or "")
         if self.journal.tells_everything:
             connection.session.log.debug("connection is over")
         if not self._connections:
             self._emptied.set()
 
+    def _uncount(self, host: str) -> None:
+        self._per_host[host] -= 1
+        if not self._per_host[host]:
+            del self._per_host[host]
+
     def expects_proxy(self, transport: asyncio.BaseTransport) -> bool:
         """Tell whether the peer is a proxy, which says first for whom it stands."""
         networks = self.config.proxy_networks
         peername = transport.get_extra_info("peername") if networks else None
-        if not isinstance(peername, tuple):
-            return False
-        address = ipaddress.ip_address(peername[0].partition("%")[0])
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
-        return any(address in network for network in networks)
+        return isinstance(peername, tuple) and _is_in(peername[0], networks)
 
     def await_proxy_header(self, connection: Connection) -> None:
         """Keep time for a connection that is not counted yet: nobody knows whose it is."""
@@ -375,6 +409,21 @@ class Server:
     def _tick(self) -> None:
         self._ticking = self.loop.call_later(TICK_SECONDS, self._tick)
         self.check_deadlines()
+
+
+def _host(connection: Connection) -> str:
+    """Give the address that a connection is counted for; empty where there is none to count."""
+    peer = connection.peer
+    return peer[0] if isinstance(peer, tuple) and peer[0] != UNKNOWN_ADDRESS else ""
+
+
+def _is_in(host: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    if not host:
+        return False
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return any(address in network for network in networks)
 
 
 def _keep_heap() -> None:

@@ -12,8 +12,10 @@ import ssl
 from typing import TYPE_CHECKING, cast
 
 from pillarbox.asyncio.tls import TlsLayer
+from pillarbox.listen import plain_address
 from pillarbox.log import peer_text
 from pillarbox.protocol.body import IncomingBody
+from pillarbox.protocol.event import Mail
 from pillarbox.protocol.framing import ChunkReader
 from pillarbox.protocol.note import LoginDecided
 from pillarbox.protocol.proxy import ProxyError, ProxyHeader, parse_proxy_header
@@ -58,6 +60,8 @@ class Wire(asyncio.Protocol):
         "_line_octets",
         "_line_since",
         "_listener",
+        "_mail",
+        "_mail_since",
         "_proxy",
         "_rated",
         "_rated_since",
@@ -93,6 +97,8 @@ class Wire(asyncio.Protocol):
         self._rated: IncomingBody | ChunkReader | None = None
         self._rated_since = self._line_since = 0.0
         self._line_octets = 0
+        self._mail: Mail | None = None
+        self._mail_since = 0.0
 
     # What the connection built on this does
 
@@ -135,17 +141,25 @@ class Wire(asyncio.Protocol):
 
     @property
     def peer(self) -> tuple[str, int] | str:
-        """The client's address, by PROXY header where there was one."""
+        """The client's address, by XCLIENT or PROXY header where there was one."""
+        peer: tuple[str, int] | str
         if self._proxy is not None and self._proxy.source is not None:
-            return self._proxy.source
-        return _address(self._transport, "peername")
+            peer = self._proxy.source
+        else:
+            peer = plain_address(self._transport.get_extra_info("peername"))
+        xclient = self.protocol.xclient
+        return peer if xclient is None else xclient.peer(peer)
 
     @property
     def local(self) -> tuple[str, int] | str:
         """Our address that the client connected to."""
+        local: tuple[str, int] | str
         if self._proxy is not None and self._proxy.destination is not None:
-            return self._proxy.destination
-        return _address(self._transport, "sockname")
+            local = self._proxy.destination
+        else:
+            local = plain_address(self._transport.get_extra_info("sockname"))
+        xclient = self.protocol.xclient
+        return local if xclient is None else xclient.local(local)
 
     # Layers
 
@@ -347,7 +361,11 @@ class Wire(asyncio.Protocol):
             self._time_out(TOO_LONG)
 
     def _check_line(self, now: float) -> None:
-        """A command has the idle time-out as a whole, not for each of its octets."""
+        """A command has the idle time-out as a whole, not for each of its octets.
+
+        A session has its end between two transactions, or where one transaction alone has lasted
+        for as long and still brings no message.
+        """
         octets = self.protocol.buffered_octets
         if not octets:
             self._line_since = 0.0
@@ -358,7 +376,12 @@ class Wire(asyncio.Protocol):
             self._server.journal.counters.timeouts_slow += 1
             self._time_out(TOO_SLOW)
             return
-        if now - self._began_at > self._server.config.max_session_seconds:
+        mail = self.protocol.mail
+        if mail is not self._mail:  # another transaction than at the last tick, or none
+            self._mail = mail
+            self._mail_since = now
+        since = self._began_at if mail is None else self._mail_since
+        if now - since > self._server.config.max_session_seconds:
             self._server.journal.counters.timeouts_session += 1
             self._time_out(TOO_LONG)
 
@@ -375,10 +398,3 @@ class Wire(asyncio.Protocol):
         self.protocol.close(reply)
         self.flush()
         self._shut()
-
-
-def _address(transport: asyncio.BaseTransport, name: str) -> tuple[str, int] | str:
-    address = transport.get_extra_info(name)
-    if isinstance(address, tuple):
-        return address[0], address[1]
-    return address or ""

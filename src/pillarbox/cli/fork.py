@@ -1,24 +1,31 @@
 """Processes that serve, and the parent that holds their sockets and looks after them.
 
-The parent has no event loop and no thread: it forks, and waits for signals, for children to get
-ready and for children to end. When those are due: workers.py and reload.py.
+The parent has no event loop and no thread: it forks, and waits for signals, for what children tell
+and for children to end. When those are due: workers.py and reload.py.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 from pillarbox.cli.listeners import close_listeners, each_once
+from pillarbox.cli.notify import notify, notify_reloading, watchdog_seconds
 
 __all__ = ["Child", "Ended", "Parent", "end_by"]
 
+_NAMES = ("SIGTERM", "SIGINT", "SIGCHLD", "SIGHUP")
+HEARD = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+READY = b"!"
+ALIVE = b"."
 # Beyond what a child itself gives its transactions.
 GRACE_SECONDS = 5.0
 
@@ -42,18 +49,30 @@ class Child:
     """A forked process, as it sees itself.
 
     Attributes:
+        number: Which of the children, from 0.
         sockets: What it listens on.
         lifeline: Can be read (the end of it) once the parent is gone.
+        watchdog_seconds: How often it is to tell that it lives; `None` for never.
     """
 
+    number: int
     sockets: list[socket.socket]
     lifeline: int
-    _ready: int
+    watchdog_seconds: float | None
+    _telling: int
 
     def tell_ready(self) -> None:
-        """Let the parent know that clients can come."""
-        os.write(self._ready, b"!")
-        os.close(self._ready)
+        """Let the parent know that clients can come, or that files were read again."""
+        self._tell(READY)
+
+    def tell_alive(self) -> None:
+        """Let the parent know that the event loop still turns."""
+        self._tell(ALIVE)
+
+    def _tell(self, what: bytes) -> None:
+        # The parent may be gone, which the lifeline tells; or not read, as while it is stopped.
+        with contextlib.suppress(BrokenPipeError, BlockingIOError):
+            os.write(self._telling, what)
 
 
 @dataclass(slots=True)
@@ -61,13 +80,25 @@ class _Process:
     """A child, as its parent sees it."""
 
     pid: int
-    ready: int
+    told: int
     lifeline: int
     started_at: float
+    heard_at: float = 0.0
     is_ready: bool = False
+    is_rereading: bool = False
+    is_silent: bool = False
+
+    def hear(self) -> None:
+        """Read what it tells."""
+        told = os.read(self.told, 4096)
+        self.heard_at = time.monotonic()
+        self.is_silent = not told  # it ends
+        if READY in told:
+            self.is_ready = True
+            self.is_rereading = False
 
     def close(self) -> None:
-        for fd in (self.ready, self.lifeline):
+        for fd in (self.told, self.lifeline):
             os.close(fd)
 
 
@@ -103,13 +134,19 @@ class Parent:
     Args:
         per_child: The sockets of each child. They stay open here, so that clients wait instead of
             being refused while a child is started again.
+        read_again: What SIGHUP does here, after which children are told to do the same; without it
+            SIGHUP stops us.
     """
 
     per_child: list[list[socket.socket]]
+    read_again: Callable[[], None] | None = None
     signals: list[int] = field(default_factory=list)
     """The signals that asked us to stop."""
     _processes: dict[int, _Process] = field(default_factory=dict)
     _wake: tuple[int, int] = (-1, -1)
+    _is_rereading: bool = False
+    _watchdog: float | None = field(default_factory=watchdog_seconds)
+    _watched_at: float = 0.0
 
     def __post_init__(self) -> None:
         """Have signals wake us up instead of ending us."""
@@ -117,7 +154,7 @@ class Parent:
         for fd in self._wake:
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        for number in HEARD:
             signal.signal(number, lambda *_: None)
 
     @property
@@ -137,23 +174,24 @@ class Parent:
         as any program does.
         """
         _flush()  # or each child writes it once more
-        told_ready, ready = os.pipe()
+        told, telling = os.pipe()
         lifeline, held = os.pipe()
         # A signal between fork() and the child's own handling of it would be lost.
-        block = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, block)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         try:
             pid = os.fork()
             if pid == 0:
-                os.close(told_ready)
+                os.close(told)
                 os.close(held)
+                os.set_blocking(telling, False)
                 self._become_child(number)
-                return Child(self.per_child[number], lifeline, ready)
+                often = self._watchdog / 4 if self._watchdog is not None else None
+                return Child(number, self.per_child[number], lifeline, often, telling)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        os.close(ready)
+        os.close(telling)
         os.close(lifeline)
-        self._processes[number] = _Process(pid, told_ready, held, time.monotonic())
+        self._processes[number] = _Process(pid, told, held, time.monotonic())
         return None
 
     def _become_child(self, number: int) -> None:
@@ -161,25 +199,63 @@ class Parent:
         signal.set_wakeup_fd(-1)
         for default in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(default, signal.SIG_DFL)
-        # Ctrl-C goes to the whole group; the parent passes it on as SIGTERM.
+        # Ctrl-C goes to the whole group; the parent passes it on as SIGTERM. A terminal that is
+        # closed tells the whole group as well; where SIGHUP means more, the child hears it later.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for fd in self._wake:
             os.close(fd)
         for process in self._processes.values():
             process.close()
         mine = self.per_child[number]
-        close_listeners(sock for sock in each_once(self.per_child) if sock not in mine)
+        close_listeners([sock for sock in each_once(self.per_child) if sock not in mine])
 
     def wait(self, seconds: float | None = None) -> list[Ended]:
         """Wait until something happens, and give the children that ended."""
-        waiting = {p.ready: p for p in self._processes.values() if not p.is_ready}
-        readable, _, _ = select.select([self._wake[0], *waiting], [], [], seconds)
+        if self._watchdog is not None:
+            due = max(0.0, self._watched_at + self._watchdog / 4 - time.monotonic())
+            seconds = due if seconds is None else min(due, seconds)
+        talking = {p.told: p for p in self._processes.values() if not p.is_silent}
+        readable, _, _ = select.select([self._wake[0], *talking], [], [], seconds)
         for fd in readable:
             if fd == self._wake[0]:
-                self.signals += [n for n in os.read(fd, 4096) if n != signal.SIGCHLD]
-            elif os.read(fd, 1):
-                waiting[fd].is_ready = True
-        return self._reap(block=False)
+                for number in os.read(fd, 4096):
+                    self._hear(number)
+            else:
+                talking[fd].hear()
+        ended = self._reap(block=False)
+        if self._is_rereading and not any(p.is_rereading for p in self._processes.values()):
+            self._is_rereading = False
+            notify("READY=1")
+        self._feed_watchdog()
+        return ended
+
+    def _hear(self, number: int) -> None:
+        """Take a signal for what it means."""
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self.signals.append(number)
+        elif number != signal.SIGHUP or self.signals:
+            return  # two SIGHUP are no haste: a shell and the kernel both tell of a closed terminal
+        elif self.read_again is None:
+            self.signals.append(number)
+        else:
+            notify_reloading()
+            self.read_again()
+            for process in self._processes.values():
+                process.is_rereading = True
+            self._is_rereading = True
+            self._send(number)
+
+    def _feed_watchdog(self) -> None:
+        """Tell systemd that all is well, unless a child that was ready is silent for long."""
+        if self._watchdog is None:
+            return
+        now = time.monotonic()
+        if now < self._watched_at + self._watchdog / 4:
+            return
+        self._watched_at = now
+        ready = [process for process in self._processes.values() if process.is_ready]
+        if all(now - process.heard_at < self._watchdog / 2 for process in ready):
+            notify("WATCHDOG=1")
 
     def _reap(self, *, block: bool) -> list[Ended]:
         ended = []

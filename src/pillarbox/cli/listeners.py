@@ -7,22 +7,27 @@ import errno
 import ipaddress
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pillarbox.cli.errors import Failure
 from pillarbox.listen import ListenAddress, socket_address
 
 __all__ = [
+    "InheritedSocket",
     "address_of",
     "cannot_listen",
     "close_listeners",
     "each_once",
     "is_local",
     "open_listeners",
-    "remove_path",
+    "remove_paths",
     "text_of",
     "url",
 ]
+
+
+class InheritedSocket(socket.socket):
+    """A socket that somebody else bound, who also looks after its path."""
 
 
 def open_listeners(
@@ -69,20 +74,23 @@ def _open_for_all(address: ListenAddress, workers: int) -> list[list[socket.sock
     return [same.open(reuse_port=True) for _ in range(workers)]
 
 
-def close_listeners(sockets: Iterable[socket.socket], *, forever: bool = False) -> None:
+def close_listeners(sockets: Sequence[socket.socket], *, forever: bool = False) -> None:
     """Close sockets; `forever` removes the paths of UNIX sockets as well."""
+    if forever:
+        remove_paths(sockets)
     for sock in sockets:
-        # One that is shared was closed with another worker's already.
-        path = socket_address(sock) if sock.fileno() >= 0 else None
         sock.close()
-        if forever and isinstance(path, str) and path:
-            remove_path(path)
 
 
-def remove_path(path: str) -> None:
-    """Remove the path of a UNIX socket that nobody listens on any more."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+def remove_paths(sockets: Iterable[socket.socket]) -> None:
+    """Remove the paths of our own UNIX sockets, which a closed one has forgotten."""
+    for sock in sockets:
+        if sock.fileno() < 0 or isinstance(sock, InheritedSocket):
+            continue
+        path = address_of(sock).path
+        if path:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
 
 
 def url(sock: socket.socket, scheme: str = "smtp") -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 
-__all__ = ["notify"]
+__all__ = ["notify", "notify_reloading", "watchdog_seconds"]
 
 
 def notify(state: str) -> None:
@@ -21,3 +22,18 @@ def notify(state: str) -> None:
     ):
         sock.connect(address.replace("@", "\0", 1) if address[0] == "@" else address)
         sock.sendall(state.encode())
+
+
+def notify_reloading() -> None:
+    """Say that files are read again; `notify("READY=1")` when that is done."""
+    # By this time `Type=notify-reload` knows that it is the answer to its own SIGHUP.
+    notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+
+def watchdog_seconds() -> float | None:
+    """Tell after which silence systemd takes us for dead (`WatchdogSec=`); `None` for never."""
+    microseconds = os.environ.get("WATCHDOG_USEC", "")
+    process = os.environ.get("WATCHDOG_PID", "")
+    if not (microseconds.isascii() and microseconds.isdigit()) or int(microseconds) == 0:
+        return None
+    return int(microseconds) / 1e6 if process in ("", str(os.getpid())) else None

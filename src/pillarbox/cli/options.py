@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import functools
 import math
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -30,7 +31,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import cloup
+from click.core import ParameterSource
 
+from pillarbox.cli.activation import inherited_sockets
 from pillarbox.cli.errors import Failure
 from pillarbox.config import Config, ConfigError
 from pillarbox.listen import ListenAddress
@@ -52,11 +55,14 @@ class Listening:
 
     addresses: tuple[ListenAddress, ...]
     tls_addresses: tuple[ListenAddress, ...]
+    sockets: tuple[socket.socket, ...]
+    tls_sockets: tuple[socket.socket, ...]
     config: Config
     certificates: Certificates | None
     logins: AnswersAuth | None
     workers: int
     loop: str
+    metrics: ListenAddress | None
     log_format: str
     log_level: str
 
@@ -110,7 +116,7 @@ _GROUPS = (
             multiple=True,
             default=["127.0.0.1:1025"],
             help="Where to listen; again for more. '[::1]:25' and 'unix:/path' do as well,"
-            " port 0 picks a free one.",
+            " port 0 picks a free one. Sockets that systemd passes take the default's place.",
         ),
         cloup.option("--listen-tls", metavar="HOST:PORT", type=_address, multiple=True,
                      help="The same with TLS from the first octet on; needs a certificate."),
@@ -118,6 +124,9 @@ _GROUPS = (
                      help="What is spoken."),
         cloup.option("--proxy-protocol", metavar="NETWORK", type=_network, multiple=True,
                      help="Peers, such as 10.0.0.0/8, that begin with a PROXY header (v1 or v2);"
+                     " again for more."),
+        cloup.option("--xclient", metavar="NETWORK", type=_network, multiple=True,
+                     help="Front servers that may say by XCLIENT for whom they stand;"
                      " again for more."),
         cloup.option("--hostname", metavar="NAME", help="The name in the greeting.",
                      show_default="the machine's"),
@@ -134,7 +143,7 @@ _GROUPS = (
         cloup.option("--auth", metavar="USER:PASSWORD", multiple=True,
                      help="Accept this login; again for more."),
         cloup.option("--auth-file", metavar="FILE", type=Path,
-                     help="Logins, as lines that `pillarbox passwd` makes."),
+                     help="Logins, as lines that `pillarbox passwd` makes; new ones are taken up."),
         cloup.option("--require-auth", is_flag=True, help="Refuse MAIL without AUTH."),
         cloup.option("--allow-plaintext-auth", is_flag=True,
                      help="Take passwords without TLS, where they can be overheard."),
@@ -158,13 +167,19 @@ _GROUPS = (
                      help="How many processes share the port."),
         cloup.option("--loop", type=click.Choice(["auto", "asyncio", "uvloop"]), default="auto",
                      help="The event loop; auto takes uvloop where it is installed."),
+        cloup.option("--metrics", metavar="HOST:PORT", type=_address,
+                     help="Answer there with Prometheus metrics, and /livez and /readyz."),
         cloup.option("--log-format", type=click.Choice(["text", "json"]), default="text",
                      help="How log lines look on standard error."),
         cloup.option("--log-level", default="info",
                      type=click.Choice(["debug", "info", "warning", "error"]),
                      help="The least that is logged."),
+        help="SIGTERM ends it when open transactions have ended, SIGHUP has certificates and logins"
+        " read again; in a terminal SIGHUP ends it too.",
     ),
 )  # fmt: skip
+
+_AS_GIVEN = ("workers", "loop", "metrics", "log_format", "log_level")
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -200,6 +215,7 @@ def _take_listening(options: dict[str, Any]) -> Listening:
             requires_auth=options.pop("require_auth"),
             allows_plaintext_auth=options.pop("allow_plaintext_auth") or None,
             proxy_networks=tuple(options.pop("proxy_protocol")),
+            xclient_networks=tuple(options.pop("xclient")),
         )
         certificates = _take_certificates(options, config.hostname)
     except ConfigError as error:
@@ -210,15 +226,23 @@ def _take_listening(options: dict[str, Any]) -> Listening:
     if config.requires_tls and certificates is None:
         raise Failure(f"--require-tls needs a certificate; write {certificate_remedy()}")
     addresses = tuple(options.pop("listen"))
-    if not addresses:
+    sockets, tls_sockets = inherited_sockets()
+    if tls_sockets and certificates is None:
+        raise Failure(f"a socket named smtps needs a certificate; write {certificate_remedy()}")
+    source = click.get_current_context().get_parameter_source("listen")
+    if (sockets or tls_sockets) and source is ParameterSource.DEFAULT:
+        addresses = ()
+    elif not addresses:
         raise Failure("--listen is empty; write an address such as 127.0.0.1:1025")
     return Listening(
         addresses=addresses,
         tls_addresses=tls_addresses,
+        sockets=sockets,
+        tls_sockets=tls_sockets,
         config=config,
         certificates=certificates,
         logins=logins,
-        **{name: options.pop(name) for name in ("workers", "loop", "log_format", "log_level")},
+        **{name: options.pop(name) for name in _AS_GIVEN},
     )
 
 

@@ -9,17 +9,18 @@ files change: reload.py.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from pillarbox.asyncio import Server
 from pillarbox.cli.errors import Failure
-from pillarbox.cli.fork import Child, Parent, end_by
+from pillarbox.cli.fork import Child, Parent
 from pillarbox.cli.listeners import (
     address_of,
     cannot_listen,
@@ -27,7 +28,7 @@ from pillarbox.cli.listeners import (
     each_once,
     is_local,
     open_listeners,
-    remove_path,
+    remove_paths,
     text_of,
     url,
 )
@@ -36,10 +37,20 @@ from pillarbox.cli.notify import notify
 from pillarbox.cli.open_files import allow_open_files
 from pillarbox.cli.options import Listening, certificate_remedy
 from pillarbox.cli.reload import fork_reloading
+from pillarbox.cli.signals import (
+    followed,
+    hear_signals,
+    keep_beating,
+    take_hangup,
+    tell_what_is_read,
+)
 from pillarbox.cli.workers import fork_workers
 from pillarbox.config import ConfigError
 from pillarbox.handler import AnyHandler
 from pillarbox.listen import ListenAddress
+
+if TYPE_CHECKING:
+    from pillarbox.cli.metrics import Metrics
 
 __all__ = ["OnReady", "run"]
 
@@ -67,6 +78,7 @@ def run(
     Raises:
         Failure: An address cannot be listened on, or an option cannot work here.
     """
+    rereads = take_hangup()
     configure_logs(listening.log_format, listening.log_level)
     new_loop = _loop_factory(listening.loop)
     certificates = listening.certificates
@@ -74,8 +86,11 @@ def run(
         fingerprint = certificates.fingerprint.hex(":").upper()
         log.info("certificate made for this run, SHA-256 fingerprint %s", fingerprint)
     allow_open_files(listening.config.max_connections)
+    metrics = _open_metrics(listening)
     if reload or listening.workers > 1:
-        child, plain_count = _fork(listening, reload=reload, on_ready=on_ready)
+        child, plain_count = _fork(
+            listening, metrics, reload=reload, rereads=rereads, on_ready=on_ready
+        )
         if child is None:
             return
         sockets = child.sockets
@@ -83,15 +98,17 @@ def run(
         child = None
         [sockets], plain_count = _open(listening, workers=1)
     try:
+        if metrics is not None:
+            metrics.start(0 if child is None else child.number)
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(_take_mail(make_handler, listening, sockets, plain_count, child, on_ready))
+            serving = _take_mail(
+                make_handler, listening, sockets, plain_count, child, metrics, rereads, on_ready
+            )
+            runner.run(serving)
     finally:
-        close_listeners(sockets)
-        if child is None:
-            # The server closed its sockets, and with that they forgot their paths.
-            for address in (*listening.addresses, *listening.tls_addresses):
-                if address.path is not None:
-                    remove_path(address.path)
+        if metrics is not None:
+            metrics.close()
+        close_listeners(sockets, forever=child is None)
 
 
 def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
@@ -110,6 +127,14 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return asyncio.new_event_loop
 
 
+def _open_metrics(listening: Listening) -> Metrics | None:
+    if listening.metrics is None:
+        return None
+    from pillarbox.cli.metrics import open_metrics
+
+    return open_metrics(listening.metrics, processes=listening.workers)
+
+
 def _open(listening: Listening, *, workers: int) -> tuple[list[list[socket.socket]], int]:
     """Bind everything; in each worker's list the plain ones come first, as many as is told."""
     plain = open_listeners(listening.addresses, workers=workers)
@@ -119,6 +144,8 @@ def _open(listening: Listening, *, workers: int) -> tuple[list[list[socket.socke
         for sockets in plain:
             close_listeners(sockets, forever=True)
         raise
+    plain = [[*listening.sockets, *sockets] for sockets in plain]
+    tls = [[*listening.tls_sockets, *sockets] for sockets in tls]
     both = [some + others for some, others in zip(plain, tls, strict=True)]
     try:
         _refuse_plaintext_auth(listening, plain[0])
@@ -146,7 +173,14 @@ def _refuse_plaintext_auth(listening: Listening, sockets: Iterable[socket.socket
             )
 
 
-def _fork(listening: Listening, *, reload: bool, on_ready: OnReady) -> tuple[Child | None, int]:
+def _fork(
+    listening: Listening,
+    metrics: Metrics | None,
+    *,
+    reload: bool,
+    rereads: bool,
+    on_ready: OnReady,
+) -> tuple[Child | None, int]:
     """Be the parent to the end; in a child, go on with what it serves."""
     if not hasattr(os, "fork"):
         raise Failure("--workers and --reload need fork, which this system lacks; leave them out")
@@ -154,13 +188,14 @@ def _fork(listening: Listening, *, reload: bool, on_ready: OnReady) -> tuple[Chi
         raise Failure("--reload is for one process; leave --workers out")
     drain_seconds = listening.config.drain_seconds
     opened, plain_count = _open(listening, workers=listening.workers)
-    parent = Parent(opened)
+    read_again = functools.partial(tell_what_is_read, listening) if rereads else None
+    parent = Parent(opened, read_again)
     first = parent.per_child[0]
     look_after = fork_reloading if reload else fork_workers
     try:
         child = look_after(
             parent,
-            announce=lambda: _announce(first, plain_count, listening, on_ready),
+            announce=lambda: _announce(first, plain_count, listening, metrics, on_ready),
             drain_seconds=drain_seconds,
         )
     except BaseException:
@@ -178,6 +213,8 @@ async def _take_mail(
     sockets: Sequence[socket.socket],
     plain_count: int,
     child: Child | None,
+    metrics: Metrics | None,
+    rereads: bool,
     on_ready: OnReady,
 ) -> None:
     if child is None:
@@ -192,8 +229,11 @@ async def _take_mail(
         )
     except ConfigError as error:
         raise Failure(str(error)) from None
+    for one in followed(listening):
+        one.refresh()  # what our parent read may be old by now
     stop = asyncio.Event()
-    _hear_signals(stop, child)
+    hear_signals(stop, listening, child, rereads=rereads)
+    keep_beating(child)
     try:
         for number, sock in enumerate(sockets):
             address = address_of(sock)  # which a failure makes the socket forget
@@ -201,53 +241,40 @@ async def _take_mail(
                 await server.listen_on(sock, is_tls=number >= plain_count)
             except OSError as error:
                 raise cannot_listen(address, error) from None
+        if metrics is not None:
+            metrics.begin(server)
         if child is None:
-            _announce(sockets, plain_count, listening, on_ready)
+            _announce(sockets, plain_count, listening, metrics, on_ready)
         else:
             child.tell_ready()
         await stop.wait()
+        if metrics is not None:
+            metrics.drain()
         if child is None:
             notify("STOPPING=1")
     finally:
+        if child is None:
+            # Before the transactions end: by then the next server may listen there.
+            remove_paths(sockets)
         await server.close()
+        if metrics is not None:
+            metrics.finish()
 
 
 def _announce(
-    sockets: Sequence[socket.socket], plain_count: int, listening: Listening, on_ready: OnReady
+    sockets: Sequence[socket.socket],
+    plain_count: int,
+    listening: Listening,
+    metrics: Metrics | None,
+    on_ready: OnReady,
 ) -> None:
     """Tell people and systemd that clients can come."""
     protocol = "lmtp" if listening.config.is_lmtp else "smtp"
     for number, sock in enumerate(sockets):
         scheme = f"{protocol}s" if number >= plain_count else protocol
         print(f"listening on {url(sock, scheme)}", file=sys.stderr, flush=True)  # noqa: T201
+    for sock in metrics.sockets if metrics is not None else ():
+        print(f"listening on {url(sock, 'http')}", file=sys.stderr, flush=True)  # noqa: T201
     notify("READY=1")
     if on_ready is not None:
         on_ready([address_of(sock) for sock in sockets])
-
-
-def _hear_signals(stop: asyncio.Event, child: Child | None) -> None:
-    """Stop at the first signal; at a second one, end at once.
-
-    A child stops at however many SIGTERM, for systemd sends one to each process and the parent one
-    more; its end at once is the parent's SIGKILL. It stops as well when the parent is gone.
-    """
-    loop = asyncio.get_running_loop()
-
-    def hear(number: int) -> None:
-        if stop.is_set() and child is None:
-            end_by(number)
-        stop.set()
-
-    numbers = (signal.SIGTERM,) if child is not None else (signal.SIGTERM, signal.SIGINT)
-    for number in numbers:
-        try:
-            loop.add_signal_handler(number, hear, number)
-        except NotImplementedError:  # on Windows
-            signal.signal(number, lambda number, _: loop.call_soon_threadsafe(hear, number))
-    if child is not None:
-        loop.add_reader(child.lifeline, _hear_no_more, loop, child, stop)
-
-
-def _hear_no_more(loop: asyncio.AbstractEventLoop, child: Child, stop: asyncio.Event) -> None:
-    loop.remove_reader(child.lifeline)
-    stop.set()

@@ -1,7 +1,7 @@
 """`pillarbox send`: sends a message from a file or standard input.
 
-Here are its options. What is sent, and for whom: letter.py; over the network, with the dialogue
-or a progress bar: sending.py.
+Here are its options. What is sent, and for whom: letter.py; how the server is got at: access.py;
+over the network, with the dialogue or a progress bar: sending.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from pillarbox.config import ConfigError
 from pillarbox.listen import ListenAddress
 
 if TYPE_CHECKING:
+    from pillarbox.asyncio.client import TlsMode
     from pillarbox.protocol.event import BodyType
+    from pillarbox.protocol.sasl import Password
 
 __all__ = ["send"]
 
@@ -86,6 +88,33 @@ def _address(text: str) -> ListenAddress:
     ),
 )
 @cloup.option_group(
+    "TLS and AUTH",
+    cloup.option("--starttls", is_flag=True, help="Encrypt by STARTTLS, or do not send."),
+    cloup.option(
+        "--tls",
+        is_flag=True,
+        envvar="PILLARBOX_SEND_TLS",
+        help="Encrypt from the first octet on, as on port 465.",
+    ),
+    cloup.option(
+        "--ca-file",
+        metavar="FILE",
+        show_default="the system's",
+        help="Trust the authorities of this file (PEM).",
+    ),
+    cloup.option(
+        "--insecure",
+        is_flag=True,
+        help="Do not verify the certificate; without TLS, send the password all the same.",
+    ),
+    cloup.option(
+        "--auth",
+        metavar="USER[:PASSWORD]",
+        envvar="PILLARBOX_SEND_AUTH",
+        help="Log in; asks for the password that is not here or in PILLARBOX_SEND_AUTH.",
+    ),
+)
+@cloup.option_group(
     "Filling a server",
     cloup.option(
         "--count",
@@ -109,17 +138,28 @@ def send(
     body_type: str | None,
     server: ListenAddress,
     hostname: str | None,
+    starttls: bool,
+    tls: bool,
+    ca_file: str | None,
+    insecure: bool,
+    auth: str | None,
     count: int,
     connections: int,
 ) -> int:
     """Send a message and show the dialogue.
 
     The exit status is 0 where every recipient was accepted, 1 where something was refused, 2 for
-    wrong usage or no connection.
+    wrong usage, no connection, or not the one that was asked for.
     """
+    from pillarbox.cli.access import Access, tls_context
     from pillarbox.cli.letter import read_letter
     from pillarbox.cli.sending import Sending, send_many, send_one
 
+    mode = _mode(server, starttls=starttls, tls=tls, is_insecure=insecure)
+    if ca_file is not None and mode is None:
+        raise Failure("--ca-file is for TLS; add --starttls or --tls")
+    context = tls_context(ca_file, is_insecure=insecure) if mode is not None else None
+    login = None if auth is None else _login(auth)
     letter = read_letter(
         _read(file),
         mail_from=mail_from,
@@ -127,8 +167,37 @@ def send(
         is_binary=body_type == "binarymime",
     )
     body = cast("BodyType | None", body_type and body_type.upper())
-    sending = Sending(letter, server, body=body, hostname=hostname)
+    access = Access(server, hostname, tls=mode, context=context, is_insecure=insecure, login=login)
+    sending = Sending(letter, access, body=body)
     return send_one(sending) if count == 1 else send_many(sending, count, connections)
+
+
+def _mode(server: ListenAddress, *, starttls: bool, tls: bool, is_insecure: bool) -> TlsMode | None:
+    if starttls and tls:
+        raise Failure(
+            "--starttls and --tls are two ways to one end; write the one that the port is for:"
+            " --tls for 465, --starttls for 25 and 587"
+        )
+    if (starttls or tls) and server.path is not None and not is_insecure:
+        raise Failure("a UNIX socket has no name to hold the certificate to; add --insecure")
+    return "starttls" if starttls else "implicit" if tls else None
+
+
+def _login(text: str) -> Password:
+    """Read USER:PASSWORD; ask for the password where there is none and somebody to ask."""
+    from pillarbox.protocol.sasl import Password
+
+    user, colon, password = text.partition(":")
+    if not user:
+        raise Failure("--auth has no user; write USER:PASSWORD, or USER to be asked")
+    if not colon:
+        if not sys.stderr.isatty():
+            raise Failure(
+                "--auth has no password, and nobody is here to be asked; write USER:PASSWORD, best"
+                " into PILLARBOX_SEND_AUTH, where other users do not see it"
+            )
+        password = click.prompt(f"Password of {user}", hide_input=True, err=True)
+    return Password(user, password)
 
 
 def _read(file: str) -> bytes:

@@ -1,14 +1,13 @@
 """A letter over the network: once with the dialogue shown, or many times to fill a server.
 
 The exit status is 0 where every recipient of every message was accepted and 1 where something was
-refused; where there is no connection, or none any more, it is a `Failure`.
+refused; where there is no session, or none any more, it is a `Failure`. How the server is got at
+is access.py's.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -16,11 +15,10 @@ from dataclasses import dataclass
 
 import click
 
-from pillarbox.asyncio.client import Client, connect, connect_unix
-from pillarbox.asyncio.client_error import SessionError, SessionLost, SessionRefused
-from pillarbox.cli.errors import Failure
+from pillarbox.asyncio.client import Client
+from pillarbox.asyncio.client_error import SessionError, SessionRefused
+from pillarbox.cli.access import Access
 from pillarbox.cli.letter import Letter
-from pillarbox.listen import ListenAddress
 from pillarbox.log import visible
 from pillarbox.protocol.client_event import Outcome
 from pillarbox.protocol.event import BodyType
@@ -30,28 +28,11 @@ __all__ = ["Sending", "send_many", "send_one"]
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """What to send, where to and how."""
+    """What to send, and where to."""
 
     letter: Letter
-    server: ListenAddress
+    access: Access
     body: BodyType | None = None
-    hostname: str | None = None
-
-    def client(self, trace: Callable[[str], None] | None = None) -> Client:
-        """Make a client, not connected yet.
-
-        Raises:
-            Failure: The host name is none.
-        """
-        server = self.server
-        try:
-            if server.path is not None:
-                return connect_unix(server.path, hostname=self.hostname, trace=trace)
-            return connect(server.host, server.port, hostname=self.hostname, trace=trace)
-        except ValueError:
-            raise Failure(
-                f"--hostname {self.hostname!r} is no host name; write one such as client.example"
-            ) from None
 
     async def over(self, client: Client) -> Outcome:
         """Send the letter once."""
@@ -63,27 +44,6 @@ class Sending:
             body=self.body,
             smtputf8=letter.smtputf8,
         )
-
-    def failure(self, error: OSError | SessionError) -> Failure:
-        """Tell in one line why there is no connection, or none any more."""
-        server = self.server
-        host = f"[{server.host}]" if ":" in server.host else server.host
-        name = f"{host}:{server.port}" if server.path is None else f"unix:{server.path}"
-        if isinstance(error, OSError):
-            return Failure(
-                f"no connection to {name}: {_reason(error)}; is --server right, and does it run?"
-                " 'pillarbox catch' starts one"
-            )
-        if error.outcome is not None and error.outcome.is_in_doubt:
-            return Failure(f"{name}: {error}; the message may have been delivered all the same")
-        return Failure(f"{name}: {error}; the message was not delivered, try again")
-
-
-def _reason(error: OSError) -> str:
-    """Say what the system said; asyncio puts several attempts into one text."""
-    found = re.search(r"\[Errno (\d+)\]", str(error))
-    number = int(found[1]) if found else 0
-    return os.strerror(number) if number else error.strerror or str(error)
 
 
 def _refusals(outcome: Outcome) -> list[str]:
@@ -104,13 +64,13 @@ def send_one(sending: Sending) -> int:
 
 async def _send_one(sending: Sending) -> int:
     try:
-        async with sending.client(_dialogue()) as client:
+        async with sending.access.session(_dialogue()) as client:
             outcome = await sending.over(client)
     except SessionRefused as error:
         click.echo(f"refused: {visible(str(error.reply))}", err=True)
         return 1
-    except (OSError, SessionLost) as error:
-        raise sending.failure(error) from None
+    except (OSError, SessionError) as error:
+        raise sending.access.failure(error) from None
     for line in _refusals(outcome):
         click.echo(visible(line), err=True)
     return 0 if outcome.is_accepted else 1
@@ -124,10 +84,17 @@ def _dialogue() -> Callable[[str], None]:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
 
     def show(line: str) -> None:
-        style = "cyan" if line.startswith("C: ") else "red" if line[3] in "45" else "green"
-        console.print(Text(visible(line), style))
+        console.print(Text(visible(line), _style(line)))
 
     return show
+
+
+def _style(line: str) -> str:
+    if line.startswith("T: "):
+        return "yellow" if "not verified" in line else "blue"
+    if line.startswith("C: "):
+        return "cyan"
+    return "red" if line[3:4] in ("4", "5") else "green"
 
 
 # Many messages
@@ -163,21 +130,17 @@ class _Load:
     async def _connect(self) -> None:
         """Send what is left over one connection after the other, until none can be made."""
         while self.left:
-            client = self._sending.client()
+            has_begun = False
             try:
-                await client.open()
+                async with self._sending.access.session() as client:
+                    has_begun = True
+                    await self._send(client)
+                    while self.left and client.is_open:
+                        await self._send(client)
             except (OSError, SessionError) as error:
                 self.error = self.error or error
-                return
-            try:
-                await self._send(client)
-                while self.left and client.is_open:
-                    await self._send(client)
-                await client.quit()
-            except SessionLost as error:
-                self.error = self.error or error
-            finally:
-                await client.abort()
+                if not has_begun:
+                    return
 
     async def _send(self, client: Client) -> None:
         self.left -= 1
@@ -202,7 +165,7 @@ def send_many(sending: Sending, count: int, connections: int) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    sending.client()  # to say what is wrong with it before any bar is drawn
+    sending.access.client()  # to say what is wrong with it before any bar is drawn
     console = Console(stderr=True)
     with Progress(
         BarColumn(),
@@ -229,5 +192,5 @@ def send_many(sending: Sending, count: int, connections: int) -> int:
     if isinstance(load.error, SessionRefused) and load.accepted < count:
         click.echo(visible(f"refused: {load.error.reply}"), err=True)
     elif load.error is not None and load.accepted < count:
-        raise sending.failure(load.error)
+        raise sending.access.failure(load.error)
     return 0 if load.accepted == count else 1

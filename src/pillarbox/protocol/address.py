@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-__all__ = ["AddressError", "Path", "parse_domain", "parse_path"]
+__all__ = ["AddressError", "Path", "parse_client_name", "parse_domain", "parse_path"]
 
 # RFC 5321 §4.5.3.1.1 to .3; 256 octets of path are 254 of mailbox and two brackets.
 MAX_LOCAL_PART_OCTETS = 64
@@ -99,6 +99,9 @@ _path = re.compile(
     rb"(?:(?P<local>%b|%b)(?:@(?P<domain>%b))?+)?+>"
     % (_DOMAIN, _DOMAIN, _DOT_STRING, _QUOTED_STRING, _DOMAIN)
 )
+# Names of machines as they are: an underscore, a hyphen at the end, an IPv6 address that forgot
+# its tag. §4.1.4 lets no message fail for them; what is kept out is what harms logs and headers.
+_client_name = re.compile(r"[A-Za-z0-9._:%\[\]\xa0-\U0010ffff-]{1,255}")
 _ipv4 = re.compile(rb"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!\Z)|\Z)){4}")
 
 
@@ -148,6 +151,21 @@ def parse_domain(octets: bytes) -> str:
         raise AddressError("Not a domain name or an address literal")
     _check_domain(octets)
     return _check_utf8(octets)
+
+
+def parse_client_name(octets: bytes) -> str:
+    """Read what a client calls itself, which need not be right, only harmless (§4.1.4).
+
+    Raises:
+        AddressError: It is nothing that may stand in a log or a header.
+    """
+    try:
+        name = octets.decode()
+    except UnicodeDecodeError:
+        raise AddressError("Not valid UTF-8") from None
+    if not _client_name.fullmatch(name) or not name.isprintable():
+        raise AddressError("Not the name of a machine")
+    return name
 
 
 def _check_domain(domain: bytes) -> None:

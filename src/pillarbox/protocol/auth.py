@@ -40,10 +40,12 @@ class AuthExchange:
         mechanism: What speaks to the client, fresh for this exchange.
     """
 
-    __slots__ = ("_mechanism", "_username", "name")
+    __slots__ = ("_mechanism", "_username", "name", "question")
 
     def __init__(self, name: str, mechanism: Mechanism) -> None:
         self.name = name
+        self.question: Question | None = None
+        """What is to be asked next, before the client is heard again."""
         self._mechanism = mechanism
         self._username = ""
 

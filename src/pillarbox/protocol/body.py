@@ -98,6 +98,13 @@ class IncomingBody:
         self._pending = 0
         return self.abort(reply)
 
+    @property
+    def known_refusal(self) -> Reply | None:
+        """What the message is refused by already, though its end has not come."""
+        if self.refusal is None and not any(reply.is_positive for reply in self.kept_replies):
+            return next(iter(self.kept_replies), None)
+        return self.refusal
+
     def abort(self, reply: Reply | None) -> BodyAborted | None:
         """Tell whoever waits for the rest, if anybody does, that it will not come."""
         if self.is_announced and not self.kept_replies:

@@ -6,13 +6,12 @@ errors are decided here alone. When a command is legal: state.py.
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
-from pillarbox.protocol.address import AddressError, Path, parse_path
+from pillarbox.protocol.address import AddressError, Path, parse_client_name, parse_path
 from pillarbox.protocol.dsn import (
     MailDsn,
     Notify,
@@ -41,6 +40,7 @@ __all__ = [
     "Rset",
     "StartTls",
     "Vrfy",
+    "XClientCommand",
     "check_smtputf8",
     "parse_auth",
     "parse_bdat",
@@ -56,6 +56,7 @@ __all__ = [
     "parse_rset",
     "parse_starttls",
     "parse_vrfy",
+    "parse_xclient_command",
     "split_verb",
 ]
 
@@ -87,6 +88,13 @@ class Authenticate:
 
     mechanism: str
     initial: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class XClientCommand:
+    """XCLIENT: what it says is read by xclient.py, once it is known that the client may."""
+
+    argument: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +144,7 @@ Command: TypeAlias = (
     Hello
     | StartTls
     | Authenticate
+    | XClientCommand
     | Mail
     | Rcpt
     | Data
@@ -151,9 +160,6 @@ Command: TypeAlias = (
 # ASCII digits only, here and everywhere: \d and int() take full-width ones.
 _SIZE = re.compile(r"[0-9]{1,20}")
 _BDAT = re.compile(rb"([0-9]{1,20}+)(?: ++(LAST))?+ *+", re.IGNORECASE)
-# Names of machines as they are: an underscore, a hyphen at the end, an IPv6 address that forgot
-# its tag. §4.1.4 lets no message fail for them; what is kept out is what harms logs and headers.
-_HELLO = re.compile(r"[A-Za-z0-9._:%\[\]\xa0-\U0010ffff-]{1,255}")
 _AUTH = re.compile(rb"([A-Za-z0-9_-]{1,20})(?: ++([!-~]++))?+")
 # RFC 5321 §4.1.2, esmtp-param; octets beyond ASCII by RFC 6531 §3.3.
 _PARAMETER = re.compile(rb" ++([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([\x21-\x3c\x3e-\x7e\x80-\xff]++))?+")
@@ -180,11 +186,10 @@ def parse_helo(argument: bytes) -> Hello:
 
 
 def _hello_domain(argument: bytes, verb: str) -> str:
-    with contextlib.suppress(UnicodeDecodeError):
-        domain = argument.decode()
-        if _HELLO.fullmatch(domain) and domain.isprintable():
-            return domain
-    raise _syntax(f"Syntax: {verb} your.domain or {verb} [192.0.2.1]")
+    try:
+        return parse_client_name(argument)
+    except AddressError:
+        raise _syntax(f"Syntax: {verb} your.domain or {verb} [192.0.2.1]") from None
 
 
 def parse_mail(argument: bytes) -> Mail:
@@ -326,6 +331,11 @@ def parse_auth(argument: bytes) -> Authenticate:
     if found is None:
         raise _syntax("Syntax: AUTH mechanism [initial-response]")
     return Authenticate(found[1].decode().upper(), found[2])
+
+
+def parse_xclient_command(argument: bytes) -> XClientCommand:
+    """Take XCLIENT's argument as it is."""
+    return XClientCommand(argument)
 
 
 def parse_data(argument: bytes) -> Data:

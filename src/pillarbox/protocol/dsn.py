@@ -31,8 +31,15 @@ MAX_ORCPT_OCTETS = 500
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*+")
 _HEXCHAR = re.compile(r"\+([0-9A-F]{2})")
 _ADDRESS_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*+")
-# RFC 6533 §3: utf-8-addr-xtext spells a character as \x{HEX}; utf-8-addr-unitext as itself.
-_EMBEDDED = re.compile(r"\\x\{([0-9A-F]{1,6})\}")
+# RFC 6533 §3: utf-8-addr-xtext spells what is not a QCHAR as \x{HEXPOINT}, utf-8-addr-unitext may
+# have it as it is; the third form, utf-8-address, is the second one wherever ORCPT may have it.
+# HEXPOINT has one way to write each character; of ASCII it has these and controls, which we refuse.
+_HEXPOINT = (
+    "20|2B|3D|5C|[89A-F][0-9A-F]|[1-9A-F][0-9A-F]{2}|[1-9ABCEF][0-9A-F]{3}|D[0-7][0-9A-F]{2}"
+    "|[1-9A-F][0-9A-F]{4}|10[0-9A-F]{4}"
+)
+_UNITEXT = re.compile(rf"(?:[!-*,-<>-\[\]-~\x80-\U0010ffff]|\\x\{{(?:{_HEXPOINT})\}})++")
+_EMBEDDED = re.compile(r"\\x\{([0-9A-F]+)\}")
 _NOT_QCHAR = re.compile(r"[^!-*,-<>-\[\]-~]")
 
 
@@ -183,9 +190,10 @@ def encode_orcpt(address_type: str, address: str) -> str:
 
 
 def _decode_utf8(text: str) -> str:
-    """Decode the address of ORCPT=utf-8;... (RFC 6533 §3), all of its three forms."""
-    decoded = _EMBEDDED.sub(lambda found: chr(min(int(found[1], 16), 0x10FFFF)), text)
-    decoded = _HEXCHAR.sub(lambda found: chr(int(found[1], 16)), decoded)
+    """Decode the address of ORCPT=utf-8;... (RFC 6533 §3)."""
+    if not _UNITEXT.fullmatch(text):
+        raise ValueError("Not utf-8-addr-xtext: '+', '=' and '\\' are \\x{2B}, \\x{3D} and \\x{5C}")
+    decoded = _EMBEDDED.sub(lambda found: chr(int(found[1], 16)), text)
     _check_printable(decoded)
     return decoded
 

@@ -15,6 +15,7 @@ from pillarbox.protocol.address import Path
 from pillarbox.protocol.dsn import MailDsn, RcptDsn
 from pillarbox.protocol.reply import Reply
 from pillarbox.protocol.sasl import Credentials
+from pillarbox.protocol.xclient import XClient
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as value
@@ -74,8 +75,15 @@ NO_RCPT_DSN: Final = RcptDsn()
 
 @value(frozen=True, slots=True)
 class Connect:
-    """A client connected and waits for the greeting. Answer with a 220 or a 4xx/5xx reply."""
+    """A client connected and waits for the greeting. Answer with a 220 or a 4xx/5xx reply.
 
+    It comes again for each XCLIENT: it is another client then that is to be greeted or refused.
+
+    Attributes:
+        xclient: What a front server told of the client by XCLIENT; `None` at the beginning.
+    """
+
+    xclient: XClient | None = None
     tag: ClassVar[Literal[0]] = 0
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pillarbox.protocol.address import AddressError, parse_domain
 from pillarbox.protocol.reply import Reply
 from pillarbox.protocol.sasl import MechanismFactory
+from pillarbox.protocol.xclient import ATTRIBUTES
 
 __all__ = ["Offer"]
 
@@ -28,8 +29,9 @@ class Offer:
             RFC 5321 §4.5.3.1.8 wants 100 at least.
         max_command_octets: The longest command line, CRLF counted. RFC 5321 §4.5.3.1.4 wants 512,
             and what the extensions add for their parameters (RFC 3461 and 4954: 500 each).
-        max_errors: After this many commands that made no sense, with no message accepted between
-            them, the server says 421: no program that works comes near it.
+        max_errors: After this many commands that made no sense, or senders and recipients that the
+            handler refused for good (5xx), with no message accepted between them, the server says
+            421. No program that works comes near it; who tries out names to see which exist does.
         whole_body_octets: A message of up to this size comes as one event, a larger one in parts.
         idle_timeout_seconds: How long to wait for the client. RFC 5321 §4.5.3.2.7 wants 300.
         is_lmtp: Speak LMTP (RFC 2033): LHLO, and a reply for each recipient of a message.
@@ -40,8 +42,9 @@ class Offer:
         allows_plaintext_auth: Offer AUTH without TLS, where passwords can be overheard.
         max_auth_failures: After this many the server says 421: guessing has to cost connections.
         max_idle_commands: After this many commands with no message accepted between them the
-            server says 421: NOOP in a loop is no mail. Senders, recipients and messages that are
-            refused count: nobody may go through a dictionary of names.
+            server says 421: NOOP in a loop is no mail. Senders and recipients to try again later
+            (4xx) count, and messages that are refused.
+        offers_xclient: Let this client say for whom it stands (XCLIENT).
         accept_bare_newlines: Take messages with a bare CR or LF. Such a one may be two messages to
             the next relay, so this is for programs that keep mail to themselves.
 
@@ -65,6 +68,7 @@ class Offer:
     allows_plaintext_auth: bool = False
     max_auth_failures: int = 3
     max_idle_commands: int = 1000
+    offers_xclient: bool = False
 
     greeting: Reply = field(init=False, repr=False)
     hello: Reply = field(init=False, repr=False)
@@ -73,6 +77,8 @@ class Offer:
     """The answer to EHLO or LHLO: a line for each extension."""
     extended_hello_tls: Reply = field(init=False, repr=False)
     """The same within TLS."""
+    help: Reply = field(init=False, repr=False)
+    """The answer to HELP."""
 
     def __post_init__(self) -> None:
         """Check the values and make the replies."""
@@ -105,12 +111,22 @@ class Offer:
             "hello": Reply(250, None, self.hostname),
             "extended_hello": self._hello(is_tls=False),
             "extended_hello_tls": self._hello(is_tls=True),
+            "help": Reply(214, "2.0.0", f"Commands: {' '.join(self._verbs())}"),
         }
         for name, reply in replies.items():
             object.__setattr__(self, name, reply)
 
     def _hello(self, *, is_tls: bool) -> Reply:
         return Reply(250, None, "\n".join((self.hostname, *self.keywords(is_tls=is_tls))))
+
+    def _verbs(self) -> tuple[str, ...]:
+        return (
+            *(["LHLO"] if self.is_lmtp else ["EHLO", "HELO"]),
+            *(["STARTTLS"] if self.offers_tls else []),
+            *(["AUTH"] if self.mechanisms else []),
+            *(["XCLIENT"] if self.offers_xclient else []),
+            *("MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "EXPN", "HELP", "QUIT"),
+        )
 
     def keywords(self, *, is_tls: bool = False) -> tuple[str, ...]:
         """List the extensions as EHLO shows them; some are for one side of STARTTLS alone."""
@@ -128,6 +144,7 @@ class Offer:
             *(["STARTTLS"] if self.offers_tls and not is_tls else []),
             *(["REQUIRETLS"] if is_tls else []),
             *([f"AUTH {' '.join(mechanisms)}"] if mechanisms else []),
+            *([f"XCLIENT {' '.join(ATTRIBUTES)}"] if self.offers_xclient else []),
             "HELP",
         )
 

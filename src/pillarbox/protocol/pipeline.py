@@ -149,8 +149,12 @@ class Pipeline:
         if reply is None:
             return None
         self.steps += 1
-        for line in self._replies.lines:
-            self._show("S: ", line)
+        if reply.code == 334:
+            # SCRAM's messages are enough to try passwords on, at leisure and unseen.
+            self._show("S: ", b"334 (challenge)")
+        else:
+            for line in self._replies.lines:
+                self._show("S: ", line)
         if not self.awaited:
             return reply, None
         awaited = self.awaited.popleft()

@@ -18,7 +18,6 @@ __all__ = [
     "BARE_NEWLINE",
     "CANNOT_VERIFY",
     "GOODBYE",
-    "HELP",
     "LINE_TOO_LONG",
     "MESSAGE_ACCEPTED",
     "NEEDS_AUTH",
@@ -43,6 +42,7 @@ __all__ = [
     "TOO_MANY_FAILURES",
     "TOO_MANY_RECIPIENTS",
     "UNKNOWN_COMMAND",
+    "XCLIENT_FORBIDDEN",
 ]
 
 ACCEPTED = Reply(250, "2.0.0", "OK")
@@ -53,11 +53,6 @@ START_MAIL_INPUT = Reply(354, None, "End data with <CR><LF>.<CR><LF>")
 CANNOT_VERIFY = Reply(252, "2.5.0", "Cannot verify, but will take mail for it")
 NO_EXPANSION = Reply(502, "5.5.1", "Lists are not shown")
 GOODBYE = Reply(221, "2.0.0", "Goodbye")
-HELP = Reply(
-    214,
-    "2.0.0",
-    "Commands: EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY EXPN HELP QUIT",
-)
 UNKNOWN_COMMAND = Reply(500, "5.5.1", "Command not recognized")
 LINE_TOO_LONG = Reply(500, "5.5.6", "Line too long")
 BARE_NEWLINE = Reply(500, "5.5.2", "Only CRLF ends a line")
@@ -83,3 +78,4 @@ AUTH_FAILED = Reply(535, "5.7.8", "Authentication credentials invalid")
 TOO_MANY_FAILURES = Reply(421, "4.7.0", "Too many failed logins")
 NEEDS_AUTH = Reply(530, "5.7.0", "Authentication required")
 NEEDS_EHLO = Reply(555, "5.5.4", "Parameters need EHLO")
+XCLIENT_FORBIDDEN = Reply(550, "5.7.0", "XCLIENT is not for you")

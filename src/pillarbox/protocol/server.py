@@ -6,7 +6,8 @@ what `data_to_send()` gives. It never looks beyond an event that is not answered
 slow decisions stay in order.
 
 Most commands are read by one regular expression, in place (fast.py); what it does not know goes to
-the careful parsers of command.py, under the table of state.py. The message itself is body.py's.
+the careful parsers of command.py, under the table of state.py. TLS, AUTH and all else that is about
+the client and not about its mail is session.py's; the message itself is body.py's.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Final, cast
 
 from pillarbox.protocol import command, replies
 from pillarbox.protocol.address import Path
-from pillarbox.protocol.auth import MAX_RESPONSE_OCTETS, AuthExchange
+from pillarbox.protocol.auth import AuthExchange
 from pillarbox.protocol.body import IncomingBody
 from pillarbox.protocol.error import LocalProtocolError, RemoteProtocolError
 from pillarbox.protocol.event import (
@@ -46,39 +47,22 @@ from pillarbox.protocol.fast import (
     RCPT,
     fast_mail,
 )
-from pillarbox.protocol.framing import (
-    ChunkReader,
-    DataReader,
-    LineTooLongError,
-    NewlineCheck,
-    ReceiveBuffer,
-)
-from pillarbox.protocol.note import ClientCutOff, MessageAnswered, Note
+from pillarbox.protocol.framing import ChunkReader, DataReader, LineTooLongError, NewlineCheck
+from pillarbox.protocol.note import MessageAnswered
 from pillarbox.protocol.replies import GOODBYE, MESSAGE_ACCEPTED, RECIPIENT_OK, SENDER_OK
 from pillarbox.protocol.reply import Reply
-from pillarbox.protocol.sasl import Failure, Question, Success, TlsFacts
+from pillarbox.protocol.session import MAX_REPLIES_WAITING, ServerSession
 from pillarbox.protocol.state import COMMANDS, LMTP_COMMANDS, State
 
 __all__ = ["MESSAGE_ACCEPTED", "RECIPIENT_OK", "SENDER_OK", "ServerConnection"]
 
-# Six octets of HELP make a hundred of reply: a burst of commands is answered in steps.
-MAX_REPLIES_WAITING: Final = 256
-
-_GREETING, _HELLO, _READY, _MAIL, _RCPT, _CHUNKS, _DATA, _CHUNK, _SKIP, _CLOSED = (
-    State.GREETING,
-    State.HELLO,
-    State.READY,
-    State.MAIL,
-    State.RCPT,
-    State.CHUNKS,
-    State.DATA,
-    State.CHUNK,
-    State.SKIP,
-    State.CLOSED,
+# A name of the module is found faster than one of an enumeration.
+_, _HELLO, _READY, _MAIL, _RCPT, _CHUNKS, _DATA, _CHUNK, _SKIP, _GREETING, _AUTH, _TLS, _CLOSED = (
+    State
 )
 
 
-class ServerConnection:
+class ServerConnection(ServerSession):
     """One SMTP session, seen from the server.
 
     Args:
@@ -89,32 +73,7 @@ class ServerConnection:
         is_tls: The connection is encrypted from its first octet on (RFC 8314).
     """
 
-    __slots__ = (
-        "_asks_mail",
-        "_asks_rcpt",
-        "_body",
-        "_buffer",
-        "_errors",
-        "_exchange",
-        "_idle_commands",
-        "_is_barred",
-        "_is_eof",
-        "_newlines",
-        "_out",
-        "_owed",
-        "_skipped",
-        "_state",
-        "auth_failures",
-        "domain",
-        "identity",
-        "is_extended",
-        "is_tls",
-        "mail",
-        "notes",
-        "offer",
-        "rcpts",
-        "tls_facts",
-    )
+    __slots__ = ("_asks_mail", "_asks_rcpt", "_body", "_newlines", "_skipped", "mail", "rcpts")
 
     def __init__(
         self,
@@ -125,56 +84,18 @@ class ServerConnection:
         asks_rcpt: bool = True,
         is_tls: bool = False,
     ) -> None:
-        self.offer = offer
-        self.is_tls = is_tls
-        """Whether the connection is encrypted, however that came about."""
-        self.tls_facts: TlsFacts | None = None
-        """What SASL may know of TLS; the driver sets it where there is TLS."""
-        self.identity: str | None = None
-        """Who logged in."""
-        self.domain: str | None = None
-        """What the client called itself in EHLO or HELO."""
-        self.is_extended = False
-        """Whether it said EHLO, so that it knows extensions."""
+        super().__init__(offer, is_tls=is_tls)
         self.mail: Mail | None = None
         """The sender of the open transaction."""
         self.rcpts: list[Rcpt] = []
         """The recipients accepted in it."""
-        self.notes: tuple[Note, ...] = ()
-        """What was decided that no event tells of; `take_notes()` empties it."""
         self._asks_mail = asks_mail
         self._asks_rcpt = asks_rcpt
-        self._buffer = ReceiveBuffer()
-        self._out: list[bytes] = []
-        self._state = _GREETING
-        self._owed: Event | None = None
         self._body: IncomingBody | None = None
         self._newlines: NewlineCheck | None = None
         self._skipped: tuple[ChunkReader, State] | None = None
-        self._exchange: AuthExchange | None = None
-        self.auth_failures = 0
-        """How often the client failed to log in; the driver lets it wait for each."""
-        self._errors = self._idle_commands = 0
-        self._is_barred = False
-        self._is_eof = False
-        self._bar()
         if not asks_connect:
             self._greet(offer.greeting)
-
-    @property
-    def state(self) -> State:
-        """Where the session stands."""
-        return self._state
-
-    @property
-    def timeout_seconds(self) -> float:
-        """How long the driver waits for the peer, from the last octets on (RFC 5321 §4.5.3.2)."""
-        return self.offer.idle_timeout_seconds
-
-    @property
-    def buffered_octets(self) -> int:
-        """How much was received and not consumed; stop reading while it is much."""
-        return len(self._buffer)
 
     @property
     def incoming(self) -> IncomingBody | ChunkReader | None:
@@ -183,31 +104,6 @@ class ServerConnection:
         Its `octets` tell how much has come, so that a rate can be asked of them.
         """
         return self._skipped[0] if self._skipped is not None else self._body
-
-    def receive_data(self, data: bytes) -> None:
-        """Take octets from the peer; call `next_event()` next."""
-        if self._state is not _CLOSED:
-            self._buffer.feed(data)
-
-    def receive_eof(self) -> None:
-        """Take note that the peer will send no more; call `next_event()` next."""
-        self._is_eof = True
-
-    def data_to_send(self) -> bytes:
-        """Give the octets to send now, and forget them."""
-        out = self._out
-        data = out[0] if len(out) == 1 else b"".join(out)
-        out.clear()
-        return data
-
-    def take_notes(self) -> tuple[Note, ...]:
-        """Give what was decided that no event tells of, and forget it."""
-        notes, self.notes = self.notes, ()
-        return notes
-
-    def _note(self, note: Note) -> None:
-        if len(self.notes) < MAX_REPLIES_WAITING:  # they pile up where nobody takes them
-            self.notes += (note,)
 
     def next_event(self) -> Event | Need:
         """Give what the peer did next, or what is needed before that can be told.
@@ -289,9 +185,9 @@ class ServerConnection:
             return NEED_CLOSE
         if state is _SKIP:
             return self._next_skipped()
-        if state is State.AUTH:
+        if state is _AUTH:
             return self._next_response()
-        if state is State.TLS:
+        if state is _TLS:
             return NEED_TLS
         return self._next_command()
 
@@ -347,61 +243,10 @@ class ServerConnection:
             return len(self.rcpts) < self.offer.max_recipients
         return isinstance(parsed, command.Bdat) and (parsed.is_last or parsed.octets > 0)
 
-    def _is_one_too_many(self) -> bool:
-        """Count a command that brought no message nearer."""
-        self._idle_commands += 1
-        return self._idle_commands > self.offer.max_idle_commands
-
-    def _end_flood(self) -> None:
-        """Count what was refused: whoever guesses names has an end, as NOOP in a loop has."""
-        if self._is_one_too_many():
-            self._cut_off(replies.TOO_MANY_COMMANDS)
-
-    def _max_line_octets(self) -> int:
-        """Tell how long a command may be: AUTH brings a response with it (RFC 4954 §4)."""
-        buffer = self._buffer
-        if (
-            self.offer.mechanisms
-            and buffer.data[buffer.offset : buffer.offset + 5].upper() == b"AUTH "
-        ):
-            return MAX_RESPONSE_OCTETS + len("AUTH SCRAM-SHA-256-PLUS \r\n")
-        return self.offer.max_command_octets
-
-    def _refuse_unknown(self, line: bytes, verb: bytes) -> None:
-        if verb in _HTTP_METHODS and b" HTTP/" in line:
-            # A browser was made to talk to us: what follows would be "commands" (cross-protocol
-            # scripting).
-            self._cut_off(replies.NO_HTTP_HERE)
-        elif verb == b"LHLO":
-            self._refuse(replies.NO_LHLO_HERE)
-        elif self.offer.is_lmtp and verb in (b"EHLO", b"HELO"):
-            self._refuse(replies.NO_EHLO_HERE)
-        else:
-            self._refuse(replies.UNKNOWN_COMMAND)
-
-    def _refuse(self, reply: Reply) -> None:
-        """Answer a command that makes no sense; after too many of them, with a last word."""
-        self._out.append(reply.wire)
-        self._errors += 1
-        if self._errors >= self.offer.max_errors:
-            self._cut_off(replies.TOO_MANY_ERRORS)
-
-    def _say(self, reply: Reply) -> None:
-        self._out.append(reply.wire)
-
     def _hello(self, hello: command.Hello) -> BodyAborted | None:
         aborted = self._end_transaction()
         self._greet_client(hello.domain, is_extended=hello.is_extended)
         return aborted
-
-    def _greet_client(self, domain: str, *, is_extended: bool) -> None:
-        self.domain = domain
-        self.is_extended = is_extended
-        self._state = _READY
-        if not is_extended:
-            self._say(self.offer.hello)
-        else:
-            self._say(self.offer.extended_hello_tls if self.is_tls else self.offer.extended_hello)
 
     def _mail(self, mail: Mail) -> Mail | None:
         limit = self.offer.max_message_bytes
@@ -449,18 +294,6 @@ class ServerConnection:
         self.close(GOODBYE)
         return aborted
 
-    def _noop(self, _noop: command.Noop) -> None:
-        self._say(replies.ACCEPTED)
-
-    def _help(self, _help: command.Help) -> None:
-        self._say(replies.HELP)
-
-    def _vrfy(self, _vrfy: command.Vrfy) -> None:
-        self._say(replies.CANNOT_VERIFY)
-
-    def _expn(self, _expn: command.Expn) -> None:
-        self._say(replies.NO_EXPANSION)
-
     def _end_transaction(self) -> BodyAborted | None:
         """Forget sender, recipients and message; tell whoever waits for the rest of it."""
         body = self._body
@@ -470,123 +303,6 @@ class ServerConnection:
         if _READY < self._state < _CLOSED:
             self._state = _READY
         return body.abort(None) if body is not None else None
-
-    # TLS and AUTH
-
-    def _bar(self) -> None:
-        """Find out whether MAIL has to wait for TLS or AUTH."""
-        offer = self.offer
-        self._is_barred = (offer.requires_tls and not self.is_tls) or (
-            offer.requires_auth and self.identity is None
-        )
-
-    def _starttls(self, _starttls: command.StartTls) -> None:
-        if self.is_tls:
-            self._refuse(replies.TLS_ACTIVE)
-        elif not self.offer.offers_tls:
-            self._refuse(replies.NO_TLS)
-        else:
-            self._say(replies.READY_FOR_TLS)
-            self._state = State.TLS
-            # What came in the clear behind STARTTLS was put there by somebody on the way
-            # (CVE-2011-0411); it is never looked at.
-            self._buffer.clear()
-
-    def tls_started(self, facts: TlsFacts | None = None) -> None:
-        """Begin again within TLS: nothing that was said before counts (RFC 3207 §4.2).
-
-        Raises:
-            LocalProtocolError: `next_event()` did not give `NEED_TLS`.
-        """
-        if self._state is not State.TLS:
-            raise LocalProtocolError("no TLS is due; wait for next_event() to give NEED_TLS")
-        self._buffer.clear()
-        self._end_transaction()
-        self.domain = self.identity = None
-        self.is_extended = False
-        self.is_tls = True
-        self.tls_facts = facts
-        self._bar()
-        self._state = _HELLO
-
-    def _auth(self, auth: command.Authenticate) -> Event | None:
-        names = self.offer.mechanism_names(is_tls=self.is_tls)
-        if not self.offer.mechanisms:
-            self._refuse(replies.NO_AUTH)
-        elif self.identity is not None:
-            self._refuse(replies.AUTH_DONE)
-        elif not names:
-            self._refuse(replies.AUTH_NEEDS_TLS)
-        elif auth.mechanism not in names:
-            self._refuse(replies.AUTH_UNKNOWN)
-        else:
-            mechanism = self.offer.mechanisms[auth.mechanism](self._facts_for(auth.mechanism))
-            self._exchange = AuthExchange(auth.mechanism, mechanism)
-            return self._advance(self._exchange.start(auth.initial))
-        return None
-
-    def _facts_for(self, mechanism: str) -> TlsFacts | None:
-        """Give what a mechanism may know of TLS.
-
-        Bindings are for -PLUS, and for its twin without, which has to notice a client that did not
-        see -PLUS on the list. Where it is not on the list, the client is right (RFC 5802 §6).
-        """
-        facts = self.tls_facts
-        if facts is None or mechanism.endswith("-PLUS"):
-            return facts
-        has_plus = f"{mechanism}-PLUS" in self.offer.mechanisms
-        return facts if has_plus else TlsFacts(client_name=facts.client_name)
-
-    def _next_response(self) -> Event | Need | None:
-        exchange = cast("AuthExchange", self._exchange)
-        try:
-            line = self._buffer.take_line(MAX_RESPONSE_OCTETS + len("\r\n"))
-        except LineTooLongError:
-            return self._advance(replies.LINE_TOO_LONG)
-        if line is None:
-            return self._wait()
-        return self._advance(exchange.respond(line))
-
-    def answer_auth(self, answer: object) -> None:
-        """Answer `Auth`: with who it is, with the secret that was asked for, `None` for nobody.
-
-        Raises:
-            LocalProtocolError: `next_event()` did not give `Auth`.
-        """
-        if not isinstance(self._owed, Auth):
-            raise LocalProtocolError("no Auth to answer; call next_event() first")
-        self._owed = None
-        event = self._advance(cast("AuthExchange", self._exchange).answer(answer))
-        self._owed = event
-
-    def _advance(self, step: Reply | Question | Success | Failure) -> Auth | None:
-        """Do what a step of the exchange asks for."""
-        if isinstance(step, Question):
-            exchange = cast("AuthExchange", self._exchange)
-            exchange.claims(step.credentials)
-            self._owed = Auth(exchange.name, step.credentials)
-            return self._owed
-        if isinstance(step, Reply) and step.code == 334:
-            self._say(step)
-            self._state = State.AUTH
-            return None
-        exchange = cast("AuthExchange", self._exchange)
-        self._exchange = None
-        self._state = _READY
-        if isinstance(step, Success):
-            self.identity = step.identity
-            self._bar()
-            self._say(replies.AUTH_SUCCEEDED)
-            self._note(exchange.decided(step.identity, replies.AUTH_SUCCEEDED))
-        elif isinstance(step, Reply):
-            self._refuse(step)
-        else:
-            self._say(replies.AUTH_FAILED)
-            self._note(exchange.decided(None, replies.AUTH_FAILED))
-            self.auth_failures += 1
-            if self.auth_failures >= self.offer.max_auth_failures:
-                self._cut_off(replies.TOO_MANY_FAILURES)
-        return None
 
     # The message
 
@@ -635,10 +351,7 @@ class ServerConnection:
         return event
 
     def _end_chunk(self, body: IncomingBody) -> None:
-        refusal = body.refusal
-        kept = body.kept_replies
-        if refusal is None and kept and not any(reply.is_positive for reply in kept):
-            refusal = kept[0]
+        refusal = body.known_refusal
         if refusal is not None:
             # RFC 3030 §2: once a chunk has failed, the client has to begin again.
             self._note_answer(body, (refusal,))
@@ -697,17 +410,13 @@ class ServerConnection:
         else:
             self._greet(reply)
 
-    def _greet(self, reply: Reply) -> None:
-        self._say(reply)
-        self._state = State.HELLO if reply.is_positive else State.REFUSED
-
     def _answer_mail(self, mail: Mail, reply: Reply) -> None:
         self._out.append(reply.render(utf8=True) if mail.smtputf8 else reply.wire)
         if reply.is_positive:
             self.mail = mail
             self._state = _MAIL
         else:
-            self._end_flood()
+            self._count_refusal(reply)
 
     def _answer_rcpt(self, rcpt: Rcpt, reply: Reply) -> None:
         mail = cast("Mail", self.mail)
@@ -716,7 +425,7 @@ class ServerConnection:
             self.rcpts.append(rcpt)
             self._state = _RCPT
         else:
-            self._end_flood()
+            self._count_refusal(reply)
 
     def _answer_message(self, answers: Sequence[Reply]) -> None:
         mail = cast("Mail", self.mail)
@@ -732,40 +441,21 @@ class ServerConnection:
             self._out.append(reply.render(utf8=True) if mail.smtputf8 else reply.wire)
         if any(reply.is_positive for reply in answers):
             self._errors = self._idle_commands = 0
-        else:
-            self._end_flood()
+        elif self._is_one_too_many():
+            self._cut_off(replies.TOO_MANY_COMMANDS)
         self._end_transaction()
 
     def _note_answer(self, body: IncomingBody, answers: tuple[Reply, ...]) -> None:
         mailbox = cast("Mail", self.mail).path.mailbox
         self._note(MessageAnswered(mailbox, len(self.rcpts), body.octets, answers))
 
-    def _cut_off(self, reply: Reply) -> None:
-        """End the session for what the client does."""
-        self._note(ClientCutOff(reply))
-        self.close(reply)
-
-    def close(self, reply: Reply) -> None:
-        """End the session with a last reply, whatever is going on: 421 at a time-out or shutdown.
-
-        Call `data_to_send()` next; `next_event()` gives `NEED_CLOSE` from now on.
-        """
-        if self._state is _CLOSED:
-            return
-        self._say(reply)
-        self._state = _CLOSED
-        self._owed = None
-        self._skipped = self._exchange = None
-        self._buffer.clear()
-
-
-_HTTP_METHODS: Final = frozenset({b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT"})
 
 # What each parsed command does. `Any` stands for the key's own type, which mypy cannot follow.
 _RUN: Final[dict[type, Callable[[ServerConnection, Any], Event | None]]] = {
     command.Hello: ServerConnection._hello,
     command.StartTls: ServerConnection._starttls,
     command.Authenticate: ServerConnection._auth,
+    command.XClientCommand: ServerConnection._xclient,
     Mail: ServerConnection._mail,
     Rcpt: ServerConnection._rcpt,
     command.Data: ServerConnection._data,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -86,6 +86,16 @@ def _row(
     return Row(parse, legal, {State.REFUSED: _REFUSED, **named})
 
 
+def _lmtp(row: Row) -> Row:
+    return replace(
+        row,
+        refusals={
+            state: _bad_sequence("Say LHLO first") if reply == _HELLO_FIRST else reply
+            for state, reply in row.refusals.items()
+        },
+    )
+
+
 COMMANDS: Final[Mapping[bytes, Row]] = {
     b"EHLO": _row("EHLO", command.parse_ehlo),
     b"HELO": _row("HELO", command.parse_helo),
@@ -100,6 +110,12 @@ COMMANDS: Final[Mapping[bytes, Row]] = {
         command.parse_auth,
         frozenset({State.READY}),
         {State.HELLO: _HELLO_FIRST, **dict.fromkeys(_OPEN, _NOT_NOW)},
+    ),
+    b"XCLIENT": _row(
+        "XCLIENT",
+        command.parse_xclient_command,
+        frozenset({State.HELLO, State.READY}),
+        dict.fromkeys(_OPEN, _NOT_NOW),
     ),
     b"MAIL": _row(
         "MAIL",
@@ -141,5 +157,5 @@ COMMANDS: Final[Mapping[bytes, Row]] = {
 # RFC 2033 §4.1: LMTP has LHLO in place of both.
 LMTP_COMMANDS: Final[Mapping[bytes, Row]] = {
     b"LHLO": _row("LHLO", command.parse_ehlo),
-    **{verb: row for verb, row in COMMANDS.items() if verb not in (b"EHLO", b"HELO")},
+    **{verb: _lmtp(row) for verb, row in COMMANDS.items() if verb not in (b"EHLO", b"HELO")},
 }

@@ -159,9 +159,12 @@ class MemoryServer:
     def _decide(self, event: Event) -> Reply | None:
         asks = self._asks
         match event:
-            case Connect():
-                assert asks.connect is not None
-                return _settled(asks.connect(self.session), self.protocol.offer.greeting)
+            case Connect(xclient):
+                if xclient is not None:
+                    self.session.peer = xclient.peer(self.session.peer)
+                    self.session.local = xclient.local(self.session.local)
+                answer = asks.connect(self.session) if asks.connect is not None else None
+                return _settled(answer, self.protocol.offer.greeting)
             case Mail():
                 assert asks.mail is not None
                 return _settled(asks.mail(self.session, event), SENDER_OK)
