@@ -415,7 +415,9 @@ class Spool(Protocol):
         """Remove these without a word to anybody; tell how many."""
         ...
 
-    async def lease_all(self, selection: Selection, now: float, *, seconds: float) -> Sequence[Lease]:
+    async def lease_all(
+        self, selection: Selection, now: float, *, seconds: float
+    ) -> Sequence[Lease]:
         """Lease these whether due or not, held or not, to bounce them; attempts do not count."""
         ...
 
