@@ -383,8 +383,27 @@ class Spool(Protocol):
         """
         ...
 
-    async def give_back(self, lease: Lease) -> bool:
-        """End a lease that nobody has acted on: the attempt does not count, and is due at once."""
+    async def give_back(self, lease: Lease, *, reply: str = "") -> bool:
+        """End a lease that nobody has acted on: the attempt does not count, and is due at once.
+
+        Args:
+            lease: Ours.
+            reply: Why, to be shown as the last reply; the one before stays where it is empty.
+
+        Returns:
+            Whether it was ours still.
+        """
+        ...
+
+    async def lease_late(
+        self, now: float, *, created_before: float, limit: int, seconds: float
+    ) -> Sequence[Lease]:
+        """Give out what its sender has to be told of though nobody tries it, whether due or not.
+
+        That is recipients of messages that have expired, and of those created before a time whose
+        sender has not been told that it takes long: of any destination, suspended or not, but of no
+        message that is held. Attempts do not count, and the times of the next ones stay.
+        """
         ...
 
     # For people
