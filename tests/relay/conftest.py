@@ -1,4 +1,6 @@
-"""`async def` tests, each one on asyncio and on uvloop, as in tests/asyncio."""
+"""`async def` tests, each one on asyncio and on uvloop; see tests/asyncio/conftest.py."""
+
+from __future__ import annotations
 
 from tests.asyncio.conftest import ending, new_loop, pytest_pyfunc_call
 
