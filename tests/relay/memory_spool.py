@@ -395,7 +395,7 @@ class MemorySpool:
         return len(found)
 
     async def lease_all(
-        self, selection: Selection, now: float, *, seconds: float
+        self, selection: Selection, now: float, *, seconds: float, limit: int = 1000
     ) -> Sequence[Lease]:
         await self._commit("lease_all")
         self._expire(now)
@@ -407,6 +407,9 @@ class MemorySpool:
                     by_destination.setdefault(one.destination, []).append(one)
             for recipients in by_destination.values():
                 leases.append(self._lease(message, recipients, now, seconds, counts=False))
+            limit -= bool(by_destination)
+            if not limit:
+                break
         return leases
 
     async def statistics(self) -> Statistics:

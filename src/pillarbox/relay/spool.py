@@ -328,8 +328,9 @@ class Spool(Protocol):
 
         Args:
             message: All but the octets.
-            body: The octets.
-            lease_seconds: Lease all recipients to the caller at once, with their first attempt.
+            body: The octets. A draft is the spool's from now on, whether it is kept or not.
+            lease_seconds: Lease all recipients to the caller at once, with their first attempt,
+                from `message.created` on. Nothing that is held or suspended is leased.
 
         Raises:
             SpoolFull: There is no room.
@@ -352,6 +353,7 @@ class Spool(Protocol):
     ) -> Sequence[Lease]:
         """Give out messages for a destination, those that are longest due first.
 
+        Senders take turns, so that one with thousands of messages does not hold up the others.
         Counts the attempt, and writes the time of the next one.
         """
         ...
@@ -361,7 +363,14 @@ class Spool(Protocol):
         ...
 
     def read(self, lease: Lease) -> AsyncIterator[bytes]:
-        """Give the octets of a leased message, some ten thousand at a time."""
+        """Give the octets of a leased message, some ten thousand at a time.
+
+        The last of them come only when all are known to be right. Whoever sends them on has to
+        break off when this fails: half a message must not look like one.
+
+        Raises:
+            SpoolError: They are not what was put, or the message is gone.
+        """
         ...
 
     async def finish(
@@ -385,6 +394,8 @@ class Spool(Protocol):
 
     async def give_back(self, lease: Lease, *, reply: str = "") -> bool:
         """End a lease that nobody has acted on: the attempt does not count, and is due at once.
+
+        Recipients whose lease did not count one are due as before.
 
         Args:
             lease: Ours.
@@ -427,17 +438,21 @@ class Spool(Protocol):
         ...
 
     async def retry(self, selection: Selection, now: float) -> int:
-        """Have these due now; tell how many messages."""
+        """Have these due now, but for what is being tried; tell how many messages."""
         ...
 
     async def delete(self, selection: Selection) -> int:
-        """Remove these without a word to anybody; tell how many."""
+        """Remove these without a word to anybody, being tried or not; tell how many."""
         ...
 
     async def lease_all(
-        self, selection: Selection, now: float, *, seconds: float
+        self, selection: Selection, now: float, *, seconds: float, limit: int = 1000
     ) -> Sequence[Lease]:
-        """Lease these whether due or not, held or not, to bounce them; attempts do not count."""
+        """Lease these whether due or not, held or not, to bounce them; attempts do not count.
+
+        What is being tried now is not among them: it may be delivered. Ask again after `limit`
+        messages, until there are no more.
+        """
         ...
 
     async def statistics(self) -> Statistics:
