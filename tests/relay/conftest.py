@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.asyncio.conftest import ending, new_loop, pytest_pyfunc_call
+from tests.asyncio.conftest import ending, in_memory, new_loop, pytest_pyfunc_call
 
-__all__ = ["ending", "new_loop", "pytest_pyfunc_call"]
+__all__ = ["ending", "in_memory", "new_loop", "pytest_pyfunc_call"]

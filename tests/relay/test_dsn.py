@@ -16,7 +16,9 @@ from pillarbox.protocol.event import NO_RCPT_DSN
 from pillarbox.protocol.reply import Reply
 from pillarbox.relay.dsn import MAX_ORIGINAL_OCTETS, WHOLE_OCTETS, Original, Reporter, is_wanted
 from pillarbox.relay.notice import Action, Report
+from pillarbox.relay.route import NoRoute
 from pillarbox.relay.spool import Lease, LeasedRecipient, NewMessage, NewRecipient
+from pillarbox.relay.words import advice
 
 UNKNOWN = Reply(550, "5.1.1", "No such mailbox")
 LATER = Reply(451, "4.3.0", "Try again later")
@@ -429,3 +431,48 @@ def test_no_more_is_read_than_is_told() -> None:
 def test_nothing_is_read_for_nobody() -> None:
     lease = leased(None, size=len(OCTETS), message=dataclasses.replace(MESSAGE, mail_from=""))
     assert write(lease, FAILED, [OCTETS]) == ([], 0)
+
+
+async def unread() -> AsyncIterator[bytes]:
+    raise AssertionError("it is at hand")
+    yield b""
+
+
+def test_a_sender_that_has_no_route(caplog: pytest.LogCaptureFixture) -> None:
+    def nowhere(_address: str) -> str:
+        raise NoRoute(Reply(550, "5.1.2", "No such domain"))
+
+    made = Reporter("relay.example", nowhere).write(
+        leased(OCTETS, size=len(OCTETS)), [FAILED], octets=unread
+    )
+    assert asyncio.run(made) == ()
+    [record] = caplog.records
+    assert record.getMessage() == (
+        "1: its sender ann@example.org cannot be told: 550 5.1.2 No such domain"
+    )
+
+
+def test_what_took_too_long() -> None:
+    reply = Reply(421, None, "Busy")
+    [(_, made)] = reporter().reports(
+        MESSAGE, [dataclasses.replace(about(reply=reply), is_expired=True)], original()
+    )
+    parsed = message_from_bytes(made, policy=policy.default)
+    assert blocks(parsed)[1]["Status"] == "4.0.0"
+    assert "could not take it for too long: try again later." in text(parsed)
+    assert "mx.example.net said, the last time it was tried: 421 Busy" in text(parsed)
+
+
+@pytest.mark.parametrize(
+    ("enhanced", "words"),
+    [
+        ("5.1.1", "typing error"),
+        ("5.1.10", "takes no mail"),
+        ("5.2.2", "mailbox is full"),
+        ("5.3.4", "too large"),
+        ("5.7.26", "refuses this message"),
+        ("5.5.0", "Ask the recipient if in doubt"),
+    ],
+)
+def test_what_to_do(enhanced: str, words: str) -> None:
+    assert words in advice(about(reply=Reply(550, enhanced, "No")))

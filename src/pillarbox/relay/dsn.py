@@ -10,6 +10,7 @@ What became of a recipient is a value of notice.py; the words for people stand i
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -17,12 +18,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
+from pillarbox.log import visible
 from pillarbox.protocol.dsn import Notify, Return
 from pillarbox.relay.notice import Action, Report
+from pillarbox.relay.route import NoRoute
 from pillarbox.relay.spool import Lease, NewMessage, NewRecipient
 from pillarbox.relay.words import letter, shown, status, subject
 
 __all__ = ["MAX_ORIGINAL_OCTETS", "Original", "Reporter", "is_wanted"]
+
+log = logging.getLogger("pillarbox")
 
 # A message of this size comes back whole where nobody said RET, of the other where RET=FULL did.
 WHOLE_OCTETS = 65_536
@@ -122,7 +127,16 @@ class Reporter:
                 if len(read) >= most:
                     break
         original = Original(octets=bytes(read), size=lease.size)
-        return self.reports(lease.message, reports, original)
+        try:
+            return self.reports(lease.message, reports, original)
+        except NoRoute as error:
+            log.warning(
+                "%s: its sender %s cannot be told: %s",
+                lease.id,
+                visible(lease.message.mail_from),
+                error,
+            )
+            return ()
 
     def reports(
         self, message: NewMessage, reports: Sequence[Report], original: Original

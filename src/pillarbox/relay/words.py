@@ -12,17 +12,12 @@ from datetime import UTC, datetime
 from pillarbox.protocol.reply import Reply
 from pillarbox.relay.notice import Action, Report
 
-__all__ = ["advice", "letter", "reply_shown", "shown", "status", "subject"]
+__all__ = ["advice", "letter", "shown", "status", "subject"]
 
 # RFC 5322 §2.1.1: a line has 998 octets at most, of which some go to the name of a field.
 MAX_SHOWN_OCTETS = 900
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
-_SHOWN = re.compile(
-    r"([2-5][0-9]{2})(?: ([245]\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2})))?(?: (.*))?",
-    re.ASCII,
-)
-
 # By the enhanced code without its class (RFC 3463), or by its subject alone.
 _ADVICE = {
     "1.10": "this domain takes no mail: ask for another address.",
@@ -132,19 +127,3 @@ def shown(reply: Reply, *, is_utf8: bool = True) -> str:
     if len(octets) <= MAX_SHOWN_OCTETS:
         return octets.decode()
     return f"{octets[:MAX_SHOWN_OCTETS].decode(errors='ignore')} ..."
-
-
-def reply_shown(text: str, otherwise: Reply) -> Reply:
-    """Read again what `str(reply)` wrote, as the spool keeps it.
-
-    Args:
-        text: Such as `550 5.1.1 No such mailbox`.
-        otherwise: What to take where it is none, with the text put in if there is any.
-    """
-    found = _SHOWN.fullmatch(_CONTROL.sub(" ", text))
-    if found is None:
-        return otherwise.saying(_CONTROL.sub(" ", text)) if text else otherwise
-    code, enhanced, words = found.groups()
-    if enhanced is not None and enhanced[0] != code[0]:
-        enhanced, words = None, f"{enhanced} {words or ''}".rstrip()
-    return Reply(int(code), enhanced, words or "")
