@@ -1,14 +1,15 @@
-"""A spool in memory, honest to spool.py's interface but for the durability."""
+"""A spool in memory: all that spool.py promises but durability. No thread, no file, no waiting."""
 
 from __future__ import annotations
 
 import asyncio
 import fnmatch
 import itertools
-import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from pillarbox.protocol.dsn import RcptDsn
 from pillarbox.relay.spool import (
     Backoff,
     Draft,
@@ -26,9 +27,11 @@ from pillarbox.relay.spool import (
     Stored,
 )
 
-__all__ = ["MemoryDraft", "MemorySpool"]
+__all__ = ["Memory", "MemorySpool"]
 
+WHOLE_OCTETS = 65_536
 PART_OCTETS = 16_384
+ENDED = (RecipientState.DELIVERED, RecipientState.FAILED)
 
 
 @dataclass
@@ -36,6 +39,7 @@ class _Recipient:
     number: int
     address: str
     destination: str
+    dsn: RcptDsn
     next_attempt: float
     state: RecipientState = RecipientState.QUEUED
     attempts: int = 0
@@ -43,6 +47,15 @@ class _Recipient:
     is_delay_told: bool = False
     token: str = ""
     lease_expires: float = 0.0
+    given_back_to: tuple[int, float] = (0, 0.0)
+    """What give_back() makes of attempts and next_attempt."""
+
+    @property
+    def due(self) -> float:
+        return max(self.next_attempt, self.lease_expires) if self.token else self.next_attempt
+
+    def is_free(self, now: float) -> bool:
+        return self.state not in ENDED and (not self.token or self.lease_expires <= now)
 
 
 @dataclass
@@ -50,58 +63,92 @@ class _Message:
     id: str
     message: NewMessage
     octets: bytes
+    is_held: bool
     recipients: list[_Recipient] = field(default_factory=list)
-    is_held: bool = False
+
+
+@dataclass
+class Memory:
+    """What spools that are opened one after the other, or side by side, have in common."""
+
+    messages: dict[str, _Message] = field(default_factory=dict)
+    suspended: set[str] = field(default_factory=set)
+    numbers: Iterable[int] = field(default_factory=lambda: itertools.count(1))
+    changes: dict[int, int] = field(default_factory=dict)
+    """How often each spool has changed something."""
+    served: dict[tuple[str, str], int] = field(default_factory=dict)
+    """When each sender had its last turn at a destination."""
+
+    def next_number(self) -> int:
+        return next(iter(self.numbers))
 
 
 class MemoryDraft:
     """The octets of a large message."""
 
     def __init__(self) -> None:
-        self.parts: list[bytes] = []
+        self._parts: list[bytes] = []
+        self._is_over = False
 
     @property
     def size(self) -> int:
-        return sum(map(len, self.parts))
+        return sum(map(len, self._parts))
 
     async def write(self, octets: bytes) -> None:
-        self.parts.append(octets)
+        if self._is_over:
+            raise SpoolError("the draft is over; begin a new one")
+        self._parts.append(octets)
 
     async def discard(self) -> None:
-        self.parts.clear()
+        self._is_over = True
+        self._parts.clear()
+
+    def take(self) -> bytes:
+        if self._is_over:
+            raise SpoolError("the draft is over; begin a new one")
+        self._is_over = True
+        return b"".join(self._parts)
 
 
 class MemorySpool:
-    """Keeps messages for as long as it lives.
+    """Keeps messages for as long as its memory lives.
 
     Args:
-        now: Tells the time where a method is not told it.
+        memory: What is in it already.
         backoff: When the next attempt is due.
         chance: Gives a random number from 0 to 1.
-        whole: Up to how many octets a lease brings the message along.
     """
 
     def __init__(
         self,
-        now: Callable[[], float],
+        memory: Memory | None = None,
         *,
         backoff: Backoff | None = None,
-        chance: Callable[[], float] | None = None,
-        whole: int = 65_536,
+        chance: Callable[[], float] = lambda: 0.5,
     ) -> None:
-        self.failure: str | None = None
-        """What every change fails with, if it does."""
+        self.failures: dict[str, SpoolError] = {}
+        """What methods that change something fail with, by their names."""
         self.calls: list[str] = []
-        self._now = now
+        """The methods that were called to change something."""
+        self.memory = memory or Memory()
+        self._messages = self.memory.messages
         self._backoff = backoff or Backoff()
-        self._chance = chance or random.Random(1).random
-        self._whole = whole
-        self._messages: dict[str, _Message] = {}
-        self._suspended: set[str] = set()
-        self._ids = itertools.count(1)
-        self._numbers = itertools.count(1)
-        self._tokens = itertools.count(1)
-        self._is_changed = asyncio.Event()
+        self._chance = chance
+        self._is_closed = False
+        self._name = self.memory.next_number()
+        self._seen = self._changes_of_others()
+
+    async def _commit(self, what: str) -> None:
+        self._check()
+        self.calls.append(what)
+        await asyncio.sleep(0)  # as a commit would
+        if error := self.failures.get(what):
+            raise error
+        self.memory.changes[self._name] = self.memory.changes.get(self._name, 0) + 1
+
+    def _check(self) -> None:
+        if self._is_closed:
+            raise SpoolError("the spool is closed")
 
     # In
 
@@ -111,39 +158,60 @@ class MemorySpool:
     async def put(
         self, message: NewMessage, body: bytes | Draft, *, lease_seconds: float | None = None
     ) -> Stored:
-        await self._commit("put")
-        stored = self._put(message, body if isinstance(body, bytes) else _octets(body))
+        self._check()
+        if isinstance(body, MemoryDraft):
+            body = body.take()
+        if not isinstance(body, bytes):
+            raise TypeError("a draft comes from this spool's draft()")
+        # What comes before the end of the spool is kept.
+        stored = self._put(message, body)
+        try:
+            await self._commit("put")
+        except SpoolError:
+            del self._messages[stored.id]
+            raise
         if lease_seconds is None or stored.is_held:
             return Stored(stored.id)
-        now = self._now()
-        by_destination: dict[str, list[_Recipient]] = {}
-        for one in stored.recipients:
-            if one.destination not in self._suspended:
-                by_destination.setdefault(one.destination, []).append(one)
         return Stored(
             stored.id,
-            tuple(
-                self._lease(stored, recipients, now, lease_seconds)
-                for recipients in by_destination.values()
-            ),
+            tuple(self._leases([stored], message.created, lease_seconds, counts=True)),
         )
 
     def _put(self, message: NewMessage, octets: bytes) -> _Message:
-        one = _Message(f"m{next(self._ids)}", message, octets, is_held=message.is_held)
+        if not message.recipients:
+            raise ValueError("a message has one recipient at least")
+        message.mail_from.encode()
+        one = _Message(f"m{self.memory.next_number()}", message, octets, message.is_held)
         one.recipients = [
-            _Recipient(next(self._numbers), new.address, new.destination, message.created)
-            for new in message.recipients
+            _Recipient(number, new.address, new.destination, new.dsn, message.created)
+            for number, new in enumerate(message.recipients)
         ]
+        one.message = replace(message, is_held=False)
         self._messages[one.id] = one
         return one
 
-    async def _commit(self, what: str) -> None:
-        self.calls.append(what)
-        await asyncio.sleep(0)  # as a commit would
-        if self.failure is not None:
-            raise SpoolError(self.failure)
-
     # Delivering
+
+    def _leases(
+        self,
+        messages: Iterable[_Message],
+        now: float,
+        seconds: float,
+        *,
+        counts: bool,
+        wanted: Callable[[_Message, _Recipient], bool] = lambda _message, _recipient: True,
+    ) -> list[Lease]:
+        """Lease what is wanted of messages, each destination's by itself."""
+        leases = []
+        for message in messages:
+            by_destination: dict[str, list[_Recipient]] = {}
+            for one in message.recipients:
+                is_suspended = counts and one.destination in self.memory.suspended
+                if one.is_free(now) and not is_suspended and wanted(message, one):
+                    by_destination.setdefault(one.destination, []).append(one)
+            for recipients in by_destination.values():
+                leases.append(self._lease(message, recipients, now, seconds, counts=counts))
+        return leases
 
     def _lease(
         self,
@@ -152,17 +220,17 @@ class MemorySpool:
         now: float,
         seconds: float,
         *,
-        counts: bool = True,
+        counts: bool,
     ) -> Lease:
-        token = f"t{next(self._tokens)}"
+        token = f"t{self.memory.next_number()}"
         for one in recipients:
+            one.given_back_to = (one.attempts, now if counts else one.next_attempt)
             one.token = token
             one.lease_expires = now + seconds
             one.state = RecipientState.ACTIVE
             if counts:
                 one.attempts += 1
                 one.next_attempt = now + self._backoff.wait(one.attempts, self._chance())
-        dsns = {new.address: new.dsn for new in message.message.recipients}
         return Lease(
             token=token,
             id=message.id,
@@ -175,61 +243,58 @@ class MemorySpool:
                     next_attempt=one.next_attempt,
                     is_delay_told=one.is_delay_told,
                     last_reply=one.last_reply,
-                    dsn=dsns[one.address],
+                    dsn=one.dsn,
                 )
                 for one in recipients
             ),
             expires=now + seconds,
             message=message.message,
             size=len(message.octets),
-            octets=message.octets if len(message.octets) <= self._whole else None,
+            octets=message.octets if len(message.octets) <= WHOLE_OCTETS else None,
         )
 
-    def _expire(self, now: float) -> None:
-        for message in self._messages.values():
-            for one in message.recipients:
-                if one.state is RecipientState.ACTIVE and one.lease_expires <= now:
-                    one.state = RecipientState.QUEUED
-                    one.token = ""
-
-    def _due(self, now: float) -> list[tuple[float, _Message, _Recipient]]:
-        self._expire(now)
-        due = [
-            (one.next_attempt, message, one)
+    def _waiting(self) -> list[tuple[float, _Message, _Recipient]]:
+        return [
+            (one.due, message, one)
             for message in self._messages.values()
             if not message.is_held
             for one in message.recipients
-            if one.state is RecipientState.QUEUED and one.destination not in self._suspended
+            if one.state not in ENDED and one.destination not in self.memory.suspended
         ]
-        return sorted(due, key=lambda entry: entry[0])
 
     async def due(self, now: float) -> Sequence[str]:
-        return list(dict.fromkeys(one.destination for at, _, one in self._due(now) if at <= now))
+        self._check()
+        return list(dict.fromkeys(one.destination for at, _, one in self._waiting() if at <= now))
 
     async def next_due(self) -> float | None:
-        due = self._due(self._now())
-        ends = [
-            one.lease_expires
-            for message in self._messages.values()
-            for one in message.recipients
-            if one.state is RecipientState.ACTIVE
-        ]
-        return min([at for at, _, _ in due[:1]] + ends, default=None)
+        self._check()
+        return min((at for at, _, _ in self._waiting()), default=None)
 
     async def lease(
         self, destination: str, now: float, *, limit: int, seconds: float
     ) -> Sequence[Lease]:
         await self._commit("lease")
-        leases: dict[str, list[_Recipient]] = {}
-        for at, message, one in self._due(now):
+        senders: dict[str, list[tuple[float, str]]] = {}
+        for at, message, one in self._waiting():
             if at <= now and one.destination == destination:
-                if message.id not in leases and len(leases) >= limit:
-                    continue
-                leases.setdefault(message.id, []).append(one)
-        return [
-            self._lease(self._messages[id_], recipients, now, seconds)
-            for id_, recipients in leases.items()
-        ]
+                senders.setdefault(message.message.mail_from, []).append((at, message.id))
+        for due in senders.values():
+            due.sort(key=lambda entry: entry[0], reverse=True)
+        served = self.memory.served
+        chosen: dict[str, None] = {}
+        while senders and len(chosen) < limit:
+            sender = min(senders, key=lambda one: served.get((destination, one), 0))
+            served[destination, sender] = self.memory.next_number()
+            chosen[senders[sender].pop()[1]] = None
+            if not senders[sender]:
+                del senders[sender]
+        return self._leases(
+            [self._messages[id_] for id_ in chosen],
+            now,
+            seconds,
+            counts=True,
+            wanted=lambda _message, one: one.destination == destination and one.due <= now,
+        )
 
     def _mine(self, lease: Lease) -> list[_Recipient]:
         message = self._messages.get(lease.id)
@@ -237,18 +302,20 @@ class MemorySpool:
 
     async def renew(self, lease: Lease, now: float, *, seconds: float) -> Lease | None:
         await self._commit("renew")
-        self._expire(now)
         mine = self._mine(lease)
         for one in mine:
             one.lease_expires = now + seconds
         return replace(lease, expires=now + seconds) if mine else None
 
     async def read(self, lease: Lease) -> AsyncIterator[bytes]:
+        self._check()
         message = self._messages.get(lease.id)
         if message is None:
-            raise SpoolError(f"{lease.id} is gone")
+            raise SpoolError(f"{lease.id} is not in the spool any more")
         for start in range(0, len(message.octets), PART_OCTETS):
             await asyncio.sleep(0)
+            if error := self.failures.get("read"):
+                raise error
             yield message.octets[start : start + PART_OCTETS]
 
     async def finish(
@@ -258,11 +325,10 @@ class MemorySpool:
         *,
         notices: Sequence[tuple[NewMessage, bytes]] = (),
     ) -> bool:
+        if unknown := outcomes.keys() - {recipient.number for recipient in lease.recipients}:
+            raise ValueError(f"the lease has no recipients {sorted(unknown)}")
         await self._commit("finish")
-        self._expire(self._now())
         mine = self._mine(lease)
-        if not mine:
-            return False
         for one in mine:
             one.token = ""
             one.state = RecipientState.QUEUED
@@ -270,29 +336,26 @@ class MemorySpool:
             if outcome is None:
                 continue
             one.last_reply = outcome.reply
-            if outcome.result is Result.DELIVERED:
-                one.state = RecipientState.DELIVERED
-            elif outcome.result is Result.FAILED:
-                one.state = RecipientState.FAILED
+            if outcome.result is not Result.DEFERRED:
+                one.state = RecipientState(outcome.result.value)
             if outcome.next_attempt is not None:
                 one.next_attempt = outcome.next_attempt
             one.is_delay_told = one.is_delay_told or outcome.is_delay_told
+        if not mine:
+            return False
         for notice, octets in notices:
             self._put(notice, octets)
-        ended = (RecipientState.DELIVERED, RecipientState.FAILED)
-        if all(one.state in ended for one in self._messages[lease.id].recipients):
+        if all(one.state in ENDED for one in self._messages[lease.id].recipients):
             del self._messages[lease.id]
         return True
 
     async def give_back(self, lease: Lease, *, reply: str = "") -> bool:
         await self._commit("give_back")
-        self._expire(self._now())
         mine = self._mine(lease)
         for one in mine:
             one.token = ""
             one.state = RecipientState.QUEUED
-            one.attempts -= 1
-            one.next_attempt = min(one.next_attempt, self._now())
+            one.attempts, one.next_attempt = one.given_back_to
             one.last_reply = reply or one.last_reply
         return bool(mine)
 
@@ -300,19 +363,18 @@ class MemorySpool:
         self, now: float, *, created_before: float, limit: int, seconds: float
     ) -> Sequence[Lease]:
         await self._commit("lease_late")
-        self._expire(now)
-        leases: list[Lease] = []
-        for message in tuple(self._messages.values()):
-            is_expired = message.message.expires <= now
-            by_destination: dict[str, list[_Recipient]] = {}
-            for one in message.recipients:
-                is_late = message.message.created <= created_before and not one.is_delay_told
-                if one.state is RecipientState.QUEUED and (is_expired or is_late):
-                    by_destination.setdefault(one.destination, []).append(one)
-            for recipients in by_destination.values():
-                if len(leases) < limit and not message.is_held:
-                    leases.append(self._lease(message, recipients, now, seconds, counts=False))
-        return leases
+
+        def is_late(message: _Message, one: _Recipient) -> bool:
+            is_old = message.message.created < created_before and not one.is_delay_told
+            return is_old or message.message.expires <= now
+
+        found = [
+            message
+            for message in self._messages.values()
+            if not message.is_held
+            and any(one.is_free(now) and is_late(message, one) for one in message.recipients)
+        ]
+        return self._leases(found[:limit], now, seconds, counts=False, wanted=is_late)
 
     # For people
 
@@ -323,20 +385,17 @@ class MemorySpool:
         if selection.ids is not None:
             messages = [one for one in messages if one.id in selection.ids]
         if (sender := selection.mail_from) is not None:
-            messages = [
-                one for one in messages if fnmatch.fnmatchcase(one.message.mail_from, sender)
-            ]
+            messages = [one for one in messages if _matches(sender, one.message.mail_from)]
         if (rcpt := selection.rcpt_to) is not None:
             messages = [
-                one
-                for one in messages
-                if any(fnmatch.fnmatchcase(to.address, rcpt) for to in one.recipients)
+                one for one in messages if any(_matches(rcpt, to.address) for to in one.recipients)
             ]
         return messages
 
     async def list(
         self, selection: Selection | None = None, *, start: int = 0, limit: int = 100
     ) -> Sequence[QueuedMessage]:
+        self._check()
         return [
             QueuedMessage(
                 id=one.id,
@@ -352,7 +411,7 @@ class MemorySpool:
                         state=to.state,
                         destination=to.destination,
                         attempts=to.attempts,
-                        next_attempt=to.next_attempt,
+                        next_attempt=None if to.state in ENDED else to.next_attempt,
                         last_reply=to.last_reply,
                     )
                     for to in one.recipients
@@ -381,11 +440,15 @@ class MemorySpool:
 
     async def retry(self, selection: Selection, now: float) -> int:
         await self._commit("retry")
-        found = self._selected(selection)
-        for message in found:
-            for one in message.recipients:
-                one.next_attempt = min(one.next_attempt, now)
-        return len(found)
+        number = 0
+        for message in self._selected(selection):
+            free = [one for one in message.recipients if one.is_free(now)]
+            number += bool(free)
+            for one in free:
+                one.next_attempt = now
+                one.token = ""
+                one.state = RecipientState.QUEUED
+        return number
 
     async def delete(self, selection: Selection) -> int:
         await self._commit("delete")
@@ -398,29 +461,25 @@ class MemorySpool:
         self, selection: Selection, now: float, *, seconds: float, limit: int = 1000
     ) -> Sequence[Lease]:
         await self._commit("lease_all")
-        self._expire(now)
-        leases = []
-        for message in self._selected(selection):
-            by_destination: dict[str, list[_Recipient]] = {}
-            for one in message.recipients:
-                if one.state is RecipientState.QUEUED:
-                    by_destination.setdefault(one.destination, []).append(one)
-            for recipients in by_destination.values():
-                leases.append(self._lease(message, recipients, now, seconds, counts=False))
-            limit -= bool(by_destination)
-            if not limit:
-                break
-        return leases
+        found = [
+            message
+            for message in self._selected(selection)
+            if any(one.is_free(now) for one in message.recipients)
+        ]
+        return self._leases(found[:limit], now, seconds, counts=False)
 
     async def statistics(self) -> Statistics:
-        destinations: dict[str, tuple[int, int, bool]] = {}
+        self._check()
+        suspended = self.memory.suspended
+        destinations: dict[str, tuple[int, int, bool]] = dict.fromkeys(suspended, (0, 0, True))
         for message in self._messages.values():
             for one in message.recipients:
-                queued, active, _ = destinations.get(one.destination, (0, 0, False))
-                queued += one.state is RecipientState.QUEUED
-                active += one.state is RecipientState.ACTIVE
-                is_suspended = one.destination in self._suspended
-                destinations[one.destination] = queued, active, is_suspended
+                if one.state not in ENDED:
+                    name = one.destination
+                    queued, active, _ = destinations.get(name, (0, 0, False))
+                    queued += one.state is RecipientState.QUEUED
+                    active += one.state is RecipientState.ACTIVE
+                    destinations[name] = queued, active, name in suspended
         return Statistics(
             messages=len(self._messages),
             octets=sum(len(one.octets) for one in self._messages.values()),
@@ -431,30 +490,38 @@ class MemorySpool:
 
     async def suspend(self, destination: str) -> None:
         await self._commit("suspend")
-        self._suspended.add(destination)
+        self.memory.suspended.add(destination)
 
     async def resume(self, destination: str) -> bool:
         await self._commit("resume")
-        was = destination in self._suspended
-        self._suspended.discard(destination)
+        was = destination in self.memory.suspended
+        self.memory.suspended.discard(destination)
         return was
 
     async def suspended(self) -> Sequence[str]:
-        return sorted(self._suspended)
+        self._check()
+        return sorted(self.memory.suspended)
 
-    def tell(self) -> None:
-        """Do as if another process had changed something."""
-        self._is_changed.set()
+    def _changes_of_others(self) -> int:
+        return sum(number for name, number in self.memory.changes.items() if name != self._name)
 
     async def changed(self, seconds: float) -> bool:
-        await self._is_changed.wait()
-        self._is_changed.clear()
-        return True
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while True:
+            self._check()
+            changes = self._changes_of_others()
+            seen, self._seen = self._seen, changes
+            if changes != seen:
+                return True
+            if loop.time() >= deadline:
+                return False
+            await asyncio.sleep(0.01)
 
     async def close(self) -> None:
-        self._messages.clear()
+        self._is_closed = True
 
 
-def _octets(body: Draft) -> bytes:
-    assert isinstance(body, MemoryDraft)
-    return b"".join(body.parts)
+def _matches(pattern: str, address: str) -> bool:
+    plain = re.sub(r"[\[?]", lambda found: f"[{found[0]}]", pattern)
+    return fnmatch.fnmatchcase(address.lower(), plain.lower())

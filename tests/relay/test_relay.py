@@ -24,7 +24,7 @@ TEXT = b"Subject: hi\r\n\r\n.text\r\n"
 async def test_end_to_end() -> None:
     recorder = Recorder()
     async with serve(recorder, "127.0.0.1", 0) as server:
-        spool = MemorySpool(time.time)
+        spool = MemorySpool()
         next_hop = NextHop.parse(f"127.0.0.1:{server.port}")
         routes = Routes(next_hop, resolver=MailExchangers(SystemResolver()))
         relay = Relay(spool, routes)

@@ -7,6 +7,7 @@ after the final dot it may have been delivered all the same, which is told (RFC 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
@@ -19,7 +20,7 @@ from pillarbox.protocol.event import NO_RCPT_DSN, BodyType
 from pillarbox.protocol.outgoing import NEEDS_REQUIRETLS, TOO_MANY_RECIPIENTS, Recipient
 from pillarbox.protocol.reply import Reply
 from pillarbox.protocol.reply_parser import Extensions
-from pillarbox.relay.route import Hop
+from pillarbox.relay.route import Hop, TlsPolicy
 from pillarbox.relay.spool import Lease, LeasedRecipient, Result, SpoolError
 
 __all__ = ["DOT_MARGIN_SECONDS", "Answer", "Attempt", "Held", "Session", "attempt"]
@@ -113,11 +114,19 @@ class Session:
         client: The session.
         hop: The server.
         messages: How many messages went over it.
+        writing: Writes the outcome of the one before, while the next one is on its way.
     """
 
     client: Client
     hop: Hop
     messages: int = 0
+    writing: asyncio.Task[None] | None = None
+
+    async def written(self) -> None:
+        """Wait until the outcome of the last message is on record."""
+        if self.writing is not None:
+            await self.writing
+            self.writing = None
 
 
 async def attempt(
@@ -137,7 +146,7 @@ async def attempt(
     try:
         while left:
             rest = await _transact(session, held, left, read, made)
-            if len(rest) == len(left) or not session.client.is_open:
+            if not rest or len(rest) == len(left) or not session.client.is_open:
                 break
             for one in rest:  # the server wants them in a transaction of their own
                 del made.answers[one.number]
@@ -157,7 +166,9 @@ async def _transact(
     """Hold one transaction; give the recipients that the server wants in another one."""
     client, lease = session.client, held.lease
     message = lease.message
-    if message.requires_tls and not session.hop.tls.is_verified:
+    hop = session.hop
+    is_final = hop.is_lmtp and hop.tls is TlsPolicy.NEVER  # on this machine: it goes no further
+    if message.requires_tls and not (hop.tls.is_verified or is_final):
         # RFC 8689 §4.2.1: TLS with whoever it may be is not what was asked for.
         _answer_all(made, recipients, NEEDS_REQUIRETLS)
         return ()
@@ -174,7 +185,7 @@ async def _transact(
             body=_body(lease, octets, client.extensions),
             smtputf8=message.is_smtputf8 and _needs_smtputf8(lease, octets, client.extensions),
             dsn=message.dsn,
-            requires_tls=message.requires_tls,
+            requires_tls=message.requires_tls and not is_final,
         )
     except SessionLost as error:
         made.fault = str(error)

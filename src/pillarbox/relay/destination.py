@@ -12,9 +12,10 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from pillarbox.log import visible
+from pillarbox.relay.backlog import Backlog
 from pillarbox.relay.clock import Clock
 from pillarbox.relay.delivery import Attempt, Held, Session, attempt
 from pillarbox.relay.event import RelayCounters
@@ -41,6 +42,7 @@ class Shared:
     clock: Clock
     limits: Limits
     recorder: Recorder
+    backlog: Backlog
     counters: RelayCounters
     held: set[Held] = field(default_factory=set)
     """All leases that are being delivered."""
@@ -49,8 +51,10 @@ class Shared:
     memory_octets: int = 0
     """What waits in memory for a session."""
     is_closing: bool = False
-    freed: Callable[[], None] = lambda: None
-    """Called when a session has ended, so that another destination may have one."""
+    hungry: dict[Destination, None] = field(default_factory=dict)
+    """Destinations that could have no session, since there are too many in all."""
+    make_room: Callable[[], None] = lambda: None
+    """Closes a session that has nothing to do."""
 
 
 @dataclass(slots=True, eq=False)
@@ -80,6 +84,7 @@ class Destination:
         self._ready = Ready()
         self._window = Window(shared.limits.first_sessions, shared.limits.most_sessions)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._opening: set[asyncio.Task[None]] = set()
         self._connected = 0
         self._idle: deque[_Idle] = deque()
         self._promised = 0  # sessions that were told to look, and have not looked yet
@@ -128,9 +133,12 @@ class Destination:
 
     def mark(self) -> None:
         """Take note that there may be something due in the spool."""
-        self._marks += 1
-        self._has_more = True
+        self._expect_more()
         self.wake()
+
+    def _expect_more(self) -> None:
+        self._marks += 1  # what is asked of the spool meanwhile may not know of it
+        self._has_more = True
 
     def wake(self) -> None:
         """Have as many sessions look for work as there is work and room for."""
@@ -143,9 +151,13 @@ class Destination:
                 if idle.future.done():
                     continue
                 idle.future.set_result(True)
-            elif self._may_open():
+            elif not self._may_open():
+                return
+            elif self._shared.sessions < self._shared.limits.all_sessions:
                 self._begin()
             else:
+                self._shared.hungry[self] = None
+                self._shared.make_room()
                 return
             self._promised += 1
 
@@ -158,7 +170,7 @@ class Destination:
 
     def _may_open(self) -> bool:
         most = 1 if self._is_down else self._window.size
-        return len(self._tasks) < most and self._shared.sessions < self._shared.limits.all_sessions
+        return len(self._tasks) < most
 
     def _begin(self) -> None:
         self._shared.sessions += 1
@@ -172,8 +184,10 @@ class Destination:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a delivery session to %s failed", visible(self.name), exc_info=error)
             self._pause(SPOOL_WAIT_SECONDS)
-        self.wake()
-        self._shared.freed()
+        # Who had to wait is first, for as long as anybody has.
+        for destination in (*self._shared.hungry, self):
+            self._shared.hungry.pop(destination, None)
+            destination.wake()
 
     # What people and the clock do to it
 
@@ -186,6 +200,15 @@ class Destination:
                 idle.future.set_result(False)
         if self._has_more or self._ready:
             self.wake()
+
+    def close_one(self) -> bool:
+        """Close a session that has nothing to do; tell whether there was one."""
+        while self._idle:
+            idle = self._idle.popleft()
+            if not idle.future.done():
+                idle.future.set_result(False)
+                return True
+        return False
 
     def suspend(self) -> None:
         """Deliver nothing more, but for what is under way."""
@@ -207,12 +230,12 @@ class Destination:
         self.mark()
 
     def stop(self) -> None:
-        """Give back what waits, and let sessions end that do nothing."""
+        """Give back what waits, and let sessions end that do nothing, or are not open yet."""
         self.give_back_all()
-        while self._idle:
-            idle = self._idle.popleft()
-            if not idle.future.done():
-                idle.future.set_result(False)
+        for task in tuple(self._opening):
+            task.cancel()
+        while self.close_one():
+            pass
 
     async def join(self) -> None:
         """Wait until all sessions and what they left to do has ended."""
@@ -241,7 +264,6 @@ class Destination:
         self._shared.memory_octets -= self._ready.octets
         leases = self._ready.clear()
         if leases:
-            self._has_more = True
             self._later(self._give_back(leases, reply))
 
     async def _give_back(self, leases: list[Lease], reply: str = "") -> None:
@@ -253,15 +275,18 @@ class Destination:
             )
             for error in done:
                 if isinstance(error, SpoolError):
-                    log.error("the spool: %s; messages wait for their lease to end", error)
+                    text = visible(str(error))
+                    log.error("the spool: %s; messages wait for their lease to end", text)
                     return
                 if isinstance(error, BaseException):
                     raise error
+        self.mark()
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
+        return task
 
     async def _next(self, session: Session | None) -> Held | None:
         """Give the next lease, waiting for one if there is a session to use it; `None` ends it."""
@@ -269,7 +294,7 @@ class Destination:
         while self._runs() and len(self._tasks) <= max(1, self._window.size):
             lease = self._pop()
             if lease is not None:
-                if self._has_more and len(self._ready) < self._window.size:
+                if self._has_more and not self._is_down and len(self._ready) < self._window.size:
                     self._fill()
                 held = Held(lease, shared.clock.now)
                 shared.held.add(held)
@@ -280,7 +305,7 @@ class Destination:
                 shared.held.discard(held)
             elif self._has_more:
                 await self._fill()
-            elif session is None or not session.client.is_open:
+            elif session is None or not session.client.is_open or shared.hungry:
                 return None
             else:
                 idle = _Idle(asyncio.get_running_loop().create_future(), shared.clock.now())
@@ -315,6 +340,8 @@ class Destination:
             self._filling = None
         if len(leases) < limit and marks == self._marks:
             self._has_more = False
+            if not leases:
+                self._is_down = False  # nobody asks for it any more
         for lease in leases:
             self._push(lease)
         if self._runs():
@@ -360,50 +387,56 @@ class Destination:
     # Sessions
 
     async def _session(self) -> None:
+        """Deliver one message after the other, as long as there are any."""
         self._promised -= 1
-        session: Session | None = None
-        writing: asyncio.Task[None] | None = None
         shared = self._shared
+        session: Session | None = None
+        held: Held | None = None
         try:
             while (held := await self._next(session)) is not None:
-                if session is None:
-                    session = await self._open(held)
-                    if session is None:
-                        continue
+                if session is None and (session := await self._open(held)) is None:
+                    continue
                 began = shared.clock.now()
-                shared.counters.attempts += 1
-                made = await attempt(session, held, shared.spool.read)
-                if made.trouble:
-                    log.error("%s: cannot be read: %s", held.lease.id, visible(made.trouble))
+                made = await self._attempt(session, held)
                 if made.is_void and session.messages > 1 and not shared.is_closing:
                     # A server may end a session that was used; that says nothing of the next.
                     self._disconnected()
-                    session = await self._open(held)
-                    if session is None:
+                    if (session := await self._open(held)) is None:
                         continue
-                    made = await attempt(session, held, shared.spool.read)
-                if writing is not None:
-                    await writing
+                    made = await self._attempt(session, held)
+                await session.written()
                 if made.is_void and (not made.fault or shared.is_closing):
                     await self._return(held)
                 else:
-                    writing = asyncio.get_running_loop().create_task(
-                        self._write(held, made, began, session)
-                    )
+                    session.writing = self._later(self._write(held, made, began, session))
                 self._learn(session, made.fault)
                 if (
                     not session.client.is_open
                     or session.messages >= shared.limits.messages_per_session
                 ):
-                    await session.client.quit()
-                    self._disconnected()
+                    await self._leave(session)
                     session = None
+                    if shared.hungry:
+                        return
+        except BaseException:
+            if held is not None and held in shared.held:
+                await self._return(held)
+            raise
         finally:
-            if writing is not None:
-                await asyncio.wait((writing,))
             if session is not None:
-                await session.client.quit()
-                self._disconnected()
+                await self._leave(session)
+
+    async def _attempt(self, session: Session, held: Held) -> Attempt:
+        self._shared.counters.attempts += 1
+        made = await attempt(session, held, self._shared.spool.read)
+        if made.trouble:
+            log.error("%s: cannot be read: %s", held.lease.id, visible(made.trouble))
+        return made
+
+    async def _leave(self, session: Session) -> None:
+        self._disconnected()
+        await session.client.quit()
+        await session.written()
 
     def _disconnected(self) -> None:
         self._connected -= 1
@@ -412,17 +445,22 @@ class Destination:
     async def _write(self, held: Held, made: Attempt, began: float, session: Session) -> None:
         try:
             await self._shared.recorder.record(held.lease, made, began=began, session=session)
+        except Exception:
+            log.exception(
+                "%s: what became of it is not on record; it is tried again", held.lease.id
+            )
         finally:
             self._shared.held.discard(held)
 
     async def _return(self, held: Held, reply: str = "") -> None:
         self._shared.held.discard(held)
-        self._has_more = True
         await self._give_back([held.lease], reply)
 
     async def _open(self, held: Held) -> Session | None:
         """Open a session; where there is none, see to the lease."""
         shared = self._shared
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._opening.add(task)
         try:
             session = await shared.pool.open(self.name)
         except NoRoute as error:
@@ -433,6 +471,8 @@ class Destination:
             self._down(error)
             await self._return(held, str(error.reply))
             return None
+        finally:
+            self._opening.discard(task)
         self._connected += 1
         shared.counters.sessions_open += 1
         if self._is_down:
@@ -454,7 +494,10 @@ class Destination:
     def _learn(self, session: Session, fault: str) -> None:
         """Draw conclusions from how a session went."""
         if not fault:
+            size = self._window.size
             self._window.succeed()
+            if self._window.size > size:
+                self.wake()
             return
         self._window.fail()
         if self._window.is_broken:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 
@@ -43,7 +42,7 @@ class Dispatcher:
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
-        shared.freed = self._freed
+        shared.make_room = self._make_room
         self._destinations: dict[str, Destination] = {}
         self._suspended: frozenset[str] = frozenset()
         self._timer: Timer | None = None
@@ -52,7 +51,6 @@ class Dispatcher:
         self._retried_at = 0.0
         self._looking: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
-        self._waiting: deque[Destination] = deque()
 
     # What others ask
 
@@ -99,6 +97,7 @@ class Dispatcher:
         """Let what is under way end, for so long, and give back the rest."""
         shared = self._shared
         shared.is_closing = True
+        shared.backlog.close()
         if self._timer is not None:
             self._timer.cancel()
         for task in (self._following, self._looking):
@@ -132,6 +131,7 @@ class Dispatcher:
     def _tick(self) -> None:
         shared = self._shared
         now = shared.clock.now()
+        shared.backlog.tick(now)
         for held in tuple(shared.held):
             self.destination(held.lease.destination).watch(held)
         for name, destination in tuple(self._destinations.items()):
@@ -142,12 +142,11 @@ class Dispatcher:
             self._looking = self._task(self._look(now))
         self._timer = shared.clock.call_at(now + TICK_SECONDS, self._tick)
 
-    def _freed(self) -> None:
-        """Let a destination have the place that another one's session has left."""
-        shared = self._shared
-        if shared.sessions >= shared.limits.all_sessions - 1:
-            for destination in tuple(self._destinations.values()):
-                destination.wake()
+    def _make_room(self) -> None:
+        """Close a session that has nothing to do: another destination needs one."""
+        for destination in self._destinations.values():
+            if destination.close_one():
+                return
 
     # The spool
 
@@ -165,6 +164,7 @@ class Dispatcher:
             if now >= self._late_at:
                 self._late_at = now + LOOK_SECONDS
                 await self._tell_late()
+                await self._count()
             then = await spool.next_due()
         except SpoolError as error:
             log.error("the spool: %s; it is asked again", visible(str(error)))
@@ -189,6 +189,11 @@ class Dispatcher:
             await asyncio.gather(*map(shared.recorder.tell_late, leases))
             if len(leases) < LATE_BATCH or shared.recorder.is_stuck:
                 return
+
+    async def _count(self) -> None:
+        statistics = await self._shared.spool.statistics()
+        numbers = statistics.destinations.values()
+        self._shared.backlog.correct(sum(queued + active for queued, active, _ in numbers))
 
     def soon(self, when: float) -> None:
         """Look at the spool at this time, if not before."""

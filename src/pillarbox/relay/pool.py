@@ -29,7 +29,7 @@ from pillarbox.protocol.reply import Reply
 from pillarbox.protocol.sasl import Password
 from pillarbox.relay.clock import Clock
 from pillarbox.relay.delivery import Session
-from pillarbox.relay.route import Hop, NoRoute, Route, TlsPolicy
+from pillarbox.relay.route import Hop, NoRoute, Route, TlsPolicy, is_next_hop
 from pillarbox.relay.spool import Backoff
 
 __all__ = ["HOST_BACKOFF", "Connector", "Pool", "Unreachable", "connect_to"]
@@ -161,8 +161,10 @@ class Pool:
             refusals += server.reply.code in _NO_MAIL_CODES
             if soonest is None or server.until < soonest[0]:
                 soonest = server.until, server.reply
-        if refusals == len(hops) or soonest is None:
-            raise NoRoute(soonest[1] if soonest else NO_SESSION)
+        if soonest is None:
+            raise NoRoute(NO_SESSION)
+        if refusals == len(hops) and not is_next_hop(destination):
+            raise NoRoute(soonest[1])
         raise Unreachable(soonest[1], soonest[0])
 
     def blame(self, hop: Hop, fault: str) -> float:
@@ -195,7 +197,8 @@ class Pool:
             try:
                 hops: Sequence[Hop] | NoRoute = await self._route.hops(destination)
             except NoRoute as error:
-                log.warning("%s: %s", visible(destination), visible(str(error)))
+                level = logging.WARNING if error.remedy else logging.INFO
+                log.log(level, "%s: %s", visible(destination), visible(str(error)))
                 hops = error
             known = self._known[destination] = _Known(hops, now + ROUTE_SECONDS)
         if isinstance(known.hops, NoRoute):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pillarbox.log import visible
 from pillarbox.protocol.dsn import Notify
 from pillarbox.protocol.reply import Reply
+from pillarbox.relay.backlog import Backlog
 from pillarbox.relay.clock import Clock
 from pillarbox.relay.delivery import Answer, Attempt, Session
 from pillarbox.relay.event import Attempted, AttemptedRecipient, RelayCounters
@@ -74,6 +75,7 @@ class Recorder:
         clock: Tells the time.
         notices: Writes to senders.
         counters: Where figures are added to.
+        backlog: Counts what is in the spool.
         delay_notice_seconds: After so long a sender is told that its message waits.
         noticed: Called with the destination of each notice that was put.
     """
@@ -85,6 +87,7 @@ class Recorder:
         clock: Clock,
         notices: Notices,
         counters: RelayCounters,
+        backlog: Backlog,
         delay_notice_seconds: float,
         noticed: Callable[[str], None],
     ) -> None:
@@ -94,6 +97,7 @@ class Recorder:
         self._clock = clock
         self._notices = notices
         self._counters = counters
+        self._backlog = backlog
         self._delay_notice_seconds = delay_notice_seconds
         self._noticed = noticed
         self._unwritten: list[_Unwritten] = []
@@ -254,7 +258,10 @@ class Recorder:
                 lease.id,
             )
             return True
+        ended = sum(each.result is not Result.DEFERRED for each in one.outcomes.values())
+        self._backlog.settle(ended)
         for notice, _octets in one.notices:
+            self._backlog.add(len(notice.recipients))
             for recipient in notice.recipients:
                 self._noticed(recipient.destination)
         return True

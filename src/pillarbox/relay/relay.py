@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pillarbox.protocol.client_state import Timeouts
+from pillarbox.relay.backlog import Backlog
 from pillarbox.relay.clock import Clock, SystemClock
 from pillarbox.relay.destination import Shared
 from pillarbox.relay.dispatch import Dispatcher
@@ -33,9 +34,6 @@ from pillarbox.relay.schedule import Limits
 from pillarbox.relay.spool import Backoff, Draft, NewMessage, Spool
 
 __all__ = ["Relay"]
-
-# How often it is counted anew how much there is in the spool.
-COUNT_SECONDS = 60.0
 
 
 class Relay:
@@ -85,12 +83,14 @@ class Relay:
             timeouts=timeouts,
             context=context,
         )
+        self._backlog = Backlog(self.limits, self.clock, self._counters)
         self._recorder = Recorder(
             spool,
             clock=self.clock,
             notices=notices or NoNotices(),
             counters=self._counters,
             delay_notice_seconds=self.limits.delay_notice_seconds,
+            backlog=self._backlog,
             noticed=lambda destination: self._dispatcher.mark(destination),
         )
         self._shared = Shared(
@@ -99,6 +99,7 @@ class Relay:
             self.clock,
             self.limits,
             self._recorder,
+            self._backlog,
             self._counters,
         )
         self._dispatcher = Dispatcher(self._shared)
@@ -134,6 +135,7 @@ class Relay:
             SpoolError: The message was not kept.
         """
         limits, counters = self.limits, self._counters
+        self._backlog.check()
         octets = len(body) if isinstance(body, bytes) else 0
         destinations = {one.destination for one in message.recipients}
         is_taken = not message.is_held and self._dispatcher.takes(
@@ -149,6 +151,8 @@ class Relay:
         if not stored.leases and not message.is_held:
             for name in destinations:
                 self._dispatcher.mark(name)
+        self._backlog.add(len(message.recipients))
+        await self._backlog.slow_down()
         return stored.id
 
     # What is told
