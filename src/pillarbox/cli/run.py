@@ -16,6 +16,8 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from pillarbox.asyncio import Server
@@ -50,21 +52,37 @@ from pillarbox.handler import AnyHandler
 from pillarbox.listen import ListenAddress
 
 if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
+
     from pillarbox.cli.metrics import Metrics
 
-__all__ = ["OnReady", "run"]
+__all__ = ["OnReady", "Opening", "run"]
 
 log = logging.getLogger("pillarbox")
 
 OnReady: TypeAlias = Callable[[Sequence[ListenAddress]], None] | None
 
 
+@dataclass(slots=True)
+class Opening:
+    """A handler that is opened before clients can come, and closed when all are gone.
+
+    Attributes:
+        context: Gives the handler.
+        stopped_at: When it was asked to end, by the event loop's clock; `None` before that.
+    """
+
+    context: AbstractAsyncContextManager[AnyHandler]
+    stopped_at: float | None = None
+
+
 def run(
-    make_handler: Callable[[], AnyHandler],
+    make_handler: Callable[[], AnyHandler | Opening],
     listening: Listening,
     *,
     reload: bool = False,
     on_ready: OnReady = None,
+    more_figures: Callable[[], Iterable[Collector]] = tuple,
 ) -> None:
     """Take mail until SIGTERM or SIGINT, then let open transactions end.
 
@@ -74,6 +92,7 @@ def run(
         listening: What the common options say.
         reload: Start again when a Python file in the current folder changes.
         on_ready: Called once clients can come, with what is really listened on.
+        more_figures: Gives what collects other figures than a server's; called if they are wanted.
 
     Raises:
         Failure: An address cannot be listened on, or an option cannot work here.
@@ -86,7 +105,7 @@ def run(
         fingerprint = certificates.fingerprint.hex(":").upper()
         log.info("certificate made for this run, SHA-256 fingerprint %s", fingerprint)
     allow_open_files(listening.config.max_connections)
-    metrics = _open_metrics(listening)
+    metrics = _open_metrics(listening, more_figures)
     if reload or listening.workers > 1:
         child, plain_count = _fork(
             listening, metrics, reload=reload, rereads=rereads, on_ready=on_ready
@@ -127,12 +146,12 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return asyncio.new_event_loop
 
 
-def _open_metrics(listening: Listening) -> Metrics | None:
+def _open_metrics(listening: Listening, more: Callable[[], Iterable[Collector]]) -> Metrics | None:
     if listening.metrics is None:
         return None
     from pillarbox.cli.metrics import open_metrics
 
-    return open_metrics(listening.metrics, processes=listening.workers)
+    return open_metrics(listening.metrics, processes=listening.workers, more=more)
 
 
 def _open(listening: Listening, *, workers: int) -> tuple[list[list[socket.socket]], int]:
@@ -208,7 +227,7 @@ def _fork(
 
 
 async def _take_mail(
-    make_handler: Callable[[], AnyHandler],
+    make_handler: Callable[[], AnyHandler | Opening],
     listening: Listening,
     sockets: Sequence[socket.socket],
     plain_count: int,
@@ -220,9 +239,28 @@ async def _take_mail(
     if child is None:
         # To make a handler is to import it, perhaps for long; asyncio.run() would not interrupt it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    made = make_handler()
+    opening = made if isinstance(made, Opening) else Opening(nullcontext(made))
+    async with opening.context as handler:
+        await _serve(
+            handler, opening, listening, sockets, plain_count, child, metrics, rereads, on_ready
+        )
+
+
+async def _serve(
+    handler: AnyHandler,
+    opening: Opening,
+    listening: Listening,
+    sockets: Sequence[socket.socket],
+    plain_count: int,
+    child: Child | None,
+    metrics: Metrics | None,
+    rereads: bool,
+    on_ready: OnReady,
+) -> None:
     try:
         server = Server(
-            make_handler(),
+            handler,
             config=listening.config,
             certificates=listening.certificates,
             logins=listening.logins,
@@ -248,6 +286,7 @@ async def _take_mail(
         else:
             child.tell_ready()
         await stop.wait()
+        opening.stopped_at = asyncio.get_running_loop().time()
         if metrics is not None:
             metrics.drain()
         if child is None:

@@ -34,6 +34,7 @@ _ADVICE = {
     "6": "a server on the way cannot take this kind of message: send it in plainer form.",
     "7": "the server refuses this message: ask the recipient for another way to send it.",
 }
+_OURS = "the words below tell why. Ask whoever runs this server if in doubt."
 _ELSE = "the server did not take it: the words below tell why. Ask the recipient if in doubt."
 
 _SUBJECTS = {
@@ -57,7 +58,8 @@ def advice(report: Report) -> str:
     code = status(report.reply).partition(".")[2]
     if report.is_expired and code == "0.0":
         return _ADVICE["4.7"]
-    return _ADVICE.get(code) or _ADVICE.get(code.partition(".")[0]) or _ELSE
+    known = _ADVICE.get(code) or _ADVICE.get(code.partition(".")[0])
+    return known or (_ELSE if report.remote else _OURS)
 
 
 def status(reply: Reply) -> str:

@@ -362,6 +362,11 @@ class SqliteSpool:
                 return False
             await asyncio.sleep(min(left, LOOK_SECONDS))
 
+    @property
+    def commits(self) -> int:
+        """How often it has written changes, many of them together, and waited for the disk."""
+        return self._writer.commits
+
     async def close(self) -> None:
         """Finish what is being written, and let go of the spool."""
         if self._is_closed:

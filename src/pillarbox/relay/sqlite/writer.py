@@ -100,6 +100,8 @@ class Writer:
         self._explain = explain
         self._others = others
         self._is_visitor = is_visitor
+        self.commits = 0
+        """How often changes were written together, each time with a sync."""
         self._loop = asyncio.get_running_loop()
         self._waiting: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
@@ -184,6 +186,7 @@ class Writer:
         except Exception as error:
             return self._refuse(changes, error)
         transaction = Transaction(connection)
+        before = connection.total_changes
         try:
             answers = _apply(transaction, changes)
         except Exception as error:
@@ -201,6 +204,7 @@ class Writer:
                 refusal = CommitFailed(*refusal.args)
             self._roll_back(connection)
             return self._refuse(changes, refusal)
+        self.commits += connection.total_changes > before  # an empty one waits for nothing
         self._pages += sum(PAGES_A_CHANGE + change.octets // PAGE_OCTETS for change in changes)
         self._afterwards += transaction.afterwards
         return answers
