@@ -1,6 +1,6 @@
 """Values to rows, and rows to values.
 
-What is written: change.py. What is read: query.py. Both name columns nowhere but by these.
+All rows that are read whole are read by `load()`, and all that are added by `insert()`.
 """
 
 from __future__ import annotations

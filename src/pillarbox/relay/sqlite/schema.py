@@ -41,6 +41,8 @@ APPLICATION_ID = 0x50426F78  # "PBox"
 # a lane with any given other one.
 LANE_BITS = 5
 
+_VARIABLE = re.compile("[-+=]")
+
 BUSY_SECONDS = 10.0
 CACHE_KIB = 16_384
 CACHED_STATEMENTS = 256
@@ -116,7 +118,7 @@ def lane_of(destination: int, mail_from: str) -> int:
     What a list puts behind its name for each recipient or message makes no sender of its own.
     """
     local_part, _, domain = mail_from.lower().rpartition("@")
-    sender = f"{re.split('[-+=]', local_part, maxsplit=1)[0]}@{domain}"
+    sender = f"{_VARIABLE.split(local_part, maxsplit=1)[0]}@{domain}"
     return destination << LANE_BITS | zlib.crc32(sender.encode()) & (1 << LANE_BITS) - 1
 
 

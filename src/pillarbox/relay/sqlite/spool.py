@@ -26,6 +26,7 @@ from pillarbox.relay.spool import (
     Stored,
 )
 from pillarbox.relay.sqlite import query
+from pillarbox.relay.sqlite.arrival import Arrivals, Put
 from pillarbox.relay.sqlite.body import (
     CHUNK_OCTETS,
     INLINE_OCTETS,
@@ -35,10 +36,13 @@ from pillarbox.relay.sqlite.body import (
     damaged,
     digest_of,
 )
-from pillarbox.relay.sqlite.change import Changes, End, Late, LeaseAll, Next, Put, Renewal, recover
+from pillarbox.relay.sqlite.control import Control, recover
 from pillarbox.relay.sqlite.disk import FileLock, Room, sync_folder
+from pillarbox.relay.sqlite.lease import Late, LeaseAll, Leases, Next, Renewal
+from pillarbox.relay.sqlite.outcome import End, Outcomes
 from pillarbox.relay.sqlite.row import MessageRow, id_of, number_of
 from pillarbox.relay.sqlite.schema import DATABASE, connect, explain, prepare
+from pillarbox.relay.sqlite.token import Tokens
 from pillarbox.relay.sqlite.writer import CommitFailed, Writer
 
 __all__ = ["SqliteSpool"]
@@ -75,7 +79,13 @@ class SqliteSpool:
         self._is_visitor = is_visitor
         self._lock = FileLock(folder / "lock")
         self._bodies = Bodies(folder, room)
-        self._changes = Changes(backoff=backoff, chance=chance, room=room, bodies=self._bodies)
+        tokens = Tokens()
+        self._arrivals = Arrivals(
+            backoff=backoff, chance=chance, tokens=tokens, room=room, bodies=self._bodies
+        )
+        self._leases = Leases(backoff=backoff, chance=chance, tokens=tokens)
+        self._outcomes = Outcomes(arrivals=self._arrivals, bodies=self._bodies)
+        self._control = Control(self._bodies)
         # One connection writes, and one reads beside it: a listing holds up no commit.
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="pillarbox-spool-reader")
         self._reader: sqlite3.Connection | None = None
@@ -175,11 +185,11 @@ class SqliteSpool:
         if isinstance(body, bytes) and len(body) <= INLINE_OCTETS:
             sealed = Sealed(len(body), digest_of(body), octets=body)
             put = Put(message, sealed, lease_seconds)
-            return await self._writer.do(self._changes.put, put, octets=len(body))
+            return await self._writer.do(self._arrivals.put, put, octets=len(body))
         sealed = await (await self._drafted(body)).seal()
         put = Put(message, sealed, lease_seconds)
         try:
-            return await self._writer.do(self._changes.put, put, octets=len(sealed.octets or b""))
+            return await self._writer.do(self._arrivals.put, put, octets=len(sealed.octets or b""))
         except CommitFailed:
             raise  # should it come back, its file must be there; if it does not, it is swept
         except Exception:
@@ -209,11 +219,11 @@ class SqliteSpool:
         self, destination: str, now: float, *, limit: int, seconds: float
     ) -> Sequence[Lease]:
         """Give out messages for a destination; see `Spool.lease()`."""
-        return await self._writer.do(self._changes.lease, Next(destination, now, limit, seconds))
+        return await self._writer.do(self._leases.lease, Next(destination, now, limit, seconds))
 
     async def renew(self, lease: Lease, now: float, *, seconds: float) -> Lease | None:
         """Ask for more time; `None` where the lease is not ours any more."""
-        return await self._writer.do(self._changes.renew, Renewal(lease, now + seconds))
+        return await self._writer.do(self._leases.renew, Renewal(lease, now + seconds))
 
     async def read(self, lease: Lease) -> AsyncGenerator[bytes, None]:
         """Give the octets of a leased message; the last only when all are known to be right."""
@@ -258,7 +268,7 @@ class SqliteSpool:
                 puts.append(Put(message, await self._sealed_notice(octets)))
             size = sum(len(put.body.octets or b"") for put in puts)
             is_recorded = await self._writer.do(
-                self._changes.finish, End(lease, outcomes, puts), octets=size
+                self._outcomes.finish, End(lease, outcomes, puts), octets=size
             )
         except CommitFailed:
             is_recorded = True  # perhaps
@@ -278,7 +288,7 @@ class SqliteSpool:
 
     async def give_back(self, lease: Lease, *, reply: str = "") -> bool:
         """End a lease that nobody has acted on; see `Spool.give_back()`."""
-        return await self._writer.do(self._changes.give_back, (lease, reply))
+        return await self._writer.do(self._leases.give_back, (lease, reply))
 
     async def lease_late(
         self, now: float, *, created_before: float, limit: int, seconds: float
@@ -288,7 +298,7 @@ class SqliteSpool:
         if not numbers:
             return []
         return await self._writer.do(
-            self._changes.lease_late, Late(numbers, now, created_before, seconds)
+            self._leases.lease_late, Late(numbers, now, created_before, seconds)
         )
 
     # For people
@@ -309,26 +319,26 @@ class SqliteSpool:
 
     async def hold(self, selection: Selection) -> int:
         """Deliver these no more, until `release()`; tell how many."""
-        return await self._writer.do(self._changes.hold, selection)
+        return await self._writer.do(self._control.hold, selection)
 
     async def release(self, selection: Selection) -> int:
         """Deliver these again; tell how many were held."""
-        return await self._writer.do(self._changes.release, selection)
+        return await self._writer.do(self._control.release, selection)
 
     async def retry(self, selection: Selection, now: float) -> int:
         """Have these due now; tell how many messages."""
-        return await self._writer.do(self._changes.retry, (selection, now))
+        return await self._writer.do(self._control.retry, (selection, now))
 
     async def delete(self, selection: Selection) -> int:
         """Remove these without a word to anybody; tell how many."""
-        return await self._writer.do(self._changes.delete, selection)
+        return await self._writer.do(self._control.delete, selection)
 
     async def lease_all(
         self, selection: Selection, now: float, *, seconds: float, limit: int = 1000
     ) -> Sequence[Lease]:
         """Lease these to bounce them; see `Spool.lease_all()`."""
         return await self._writer.do(
-            self._changes.lease_all, LeaseAll(selection, now, limit, seconds)
+            self._leases.lease_all, LeaseAll(selection, now, limit, seconds)
         )
 
     async def statistics(self) -> Statistics:
@@ -337,11 +347,11 @@ class SqliteSpool:
 
     async def suspend(self, destination: str) -> None:
         """Deliver nothing to a destination, until `resume()`."""
-        await self._writer.do(self._changes.suspend, destination)
+        await self._writer.do(self._control.suspend, destination)
 
     async def resume(self, destination: str) -> bool:
         """Deliver to it again; tell whether it was suspended."""
-        return await self._writer.do(self._changes.resume, destination)
+        return await self._writer.do(self._control.resume, destination)
 
     async def suspended(self) -> Sequence[str]:
         """Tell the destinations that are suspended."""
@@ -353,7 +363,7 @@ class SqliteSpool:
         deadline = loop.time() + seconds
         while True:
             # Asked on the connection that writes: for it, what we write is no news.
-            version = await self._writer.do(self._changes.version, None)
+            version = await self._writer.do(self._control.version, None)
             seen, self._seen_version = self._seen_version, version
             if seen is not None and version != seen:
                 return True

@@ -9,7 +9,7 @@ kernel reports a failed sync once, forgets the octets, and calls the next sync a
 the batch is refused; then the log is emptied into the database, so that nothing is built upon what
 may be missing in it, and until that has been done nothing is taken.
 
-Knows nothing of the tables: see change.py.
+Knows nothing of the tables: the steps are in arrival.py, lease.py, outcome.py and control.py.
 """
 
 from __future__ import annotations
@@ -37,10 +37,15 @@ MAX_CHANGES = 512
 MAX_OCTETS = 8 << 20
 
 # When the log goes into the database. More makes a crash's recovery slower, less makes for more
-# syncs and for writing pages that will be written again soon.
+# syncs and for writing pages that will be written again soon. How many pages a batch is, is a
+# guess from the following, which is near what was counted.
 CHECKPOINT_PAGES = 4000
 PAGE_OCTETS = 4096
-PAGES_A_CHANGE = 2
+PAGES_A_BATCH = 8
+CHANGES_A_PAGE = 4
+
+# How long those of other processes are waited for when a commit has failed.
+PATIENCE_SECONDS = 5.0
 
 log = logging.getLogger("pillarbox")
 
@@ -106,6 +111,7 @@ class Writer:
         self._waiting: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._is_suspect = False
+        self._is_ending = False
         self._pages = 0
         self._afterwards: list[Callable[[], None]] = []
         self._closed: asyncio.Future[None] | None = None
@@ -142,9 +148,8 @@ class Writer:
     # On the thread
 
     def _run(self) -> None:
-        is_open = True
-        while is_open:
-            changes, is_open = self._gather()
+        while not self._is_ending:
+            changes = self._gather()
             if changes:
                 self._tell(_resolve, changes, self._write(changes))
                 self._clean_up()
@@ -152,24 +157,32 @@ class Writer:
         self._disconnect()
         self._tell(self._end)
 
-    def _gather(self) -> tuple[list[_Change], bool]:
-        """Wait for a change; take along what else is there. Tell whether more may come."""
-        changes: list[_Change] = []
+    def _gather(self) -> list[_Change]:
+        """Wait for a change; take along what else is there."""
         change = self._waiting.get()
-        octets = 0
-        while change is not None:
-            changes.append(change)
-            octets += change.octets
-            if len(changes) == MAX_CHANGES or octets >= MAX_OCTETS:
-                return changes, True
+        if change is None:
+            self._is_ending = True
+            return []
+        return [change, *self._further([change])]
+
+    def _further(self, changes: Sequence[_Change]) -> list[_Change]:
+        """Give what waits and fits into one batch with these."""
+        further: list[_Change] = []
+        octets = sum(change.octets for change in changes)
+        while len(changes) + len(further) < MAX_CHANGES and octets < MAX_OCTETS:
             try:
                 change = self._waiting.get_nowait()
             except queue.Empty:
-                return changes, True
-        return changes, False
+                break
+            if change is None:
+                self._is_ending = True
+                break
+            further.append(change)
+            octets += change.octets
+        return further
 
-    def _write(self, changes: Sequence[_Change]) -> list[object]:
-        """Write a batch; give what to answer, in its order."""
+    def _write(self, changes: list[_Change]) -> list[object]:
+        """Write a batch, and add to it what comes in time; give what to answer, in its order."""
         if not self._is_visitor:
             return self._commit(changes)
         try:
@@ -179,7 +192,7 @@ class Writer:
         with self._others:
             return self._commit(changes)
 
-    def _commit(self, changes: Sequence[_Change]) -> list[object]:
+    def _commit(self, changes: list[_Change], *, takes_more: bool = True) -> list[object]:
         try:
             connection = self._ready()
             connection.execute("BEGIN IMMEDIATE")
@@ -189,12 +202,16 @@ class Writer:
         before = connection.total_changes
         try:
             answers = _apply(transaction, changes)
+            # Who comes before the commit begins need not wait for the next.
+            while takes_more and (further := self._further(changes)):
+                changes += further
+                answers += _apply(transaction, further)
         except Exception as error:
             self._roll_back(connection)
             if _is_of_the_spool(error) or len(changes) == 1:
                 return self._refuse(changes, error)
             # One of them cannot be written, whatever the disk does. The others can.
-            return [self._commit([change])[0] for change in changes]
+            return [self._commit([change], takes_more=False)[0] for change in changes]
         try:
             connection.execute("COMMIT")
         except Exception as error:
@@ -204,24 +221,43 @@ class Writer:
                 refusal = CommitFailed(*refusal.args)
             self._roll_back(connection)
             return self._refuse(changes, refusal)
-        self.commits += connection.total_changes > before  # an empty one waits for nothing
-        self._pages += sum(PAGES_A_CHANGE + change.octets // PAGE_OCTETS for change in changes)
+        if connection.total_changes > before:  # an empty commit writes nothing, and waits for nobody
+            self.commits += 1
+            self._pages += (
+                PAGES_A_BATCH
+                + len(changes) // CHANGES_A_PAGE
+                + sum(change.octets // PAGE_OCTETS for change in changes)
+            )
         self._afterwards += transaction.afterwards
         return answers
 
     def _ready(self) -> sqlite3.Connection:
         """Give the connection, if it may be trusted."""
         if self._connection is not None and self._is_suspect:
-            self._checkpoint(self._connection, "TRUNCATE")
+            self._mistrust_log(self._connection)
             self._is_suspect = False
             self._disconnect()
         if self._connection is None:
             self._connection = self._connect()
         return self._connection
 
+    def _mistrust_log(self, connection: sqlite3.Connection) -> None:
+        """Move what is known to be good into the database, and leave nothing in the log."""
+        is_alone = self._is_visitor or self._others.take(seconds=PATIENCE_SECONDS)
+        try:
+            (is_busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            if not self._is_visitor:
+                self._others.release()
+        if is_busy or not is_alone:
+            raise SpoolError(
+                "a commit failed, and another program that uses the spool is in the way of putting"
+                " it in order; end that program"
+            )
+
     def _refuse(self, changes: Sequence[_Change], error: Exception) -> list[object]:
-        if isinstance(error, CommitFailed) or not _is_of_the_spool(error):
-            return [type(error)(*error.args) for _ in changes]
+        if not _is_of_the_spool(error):
+            return [error for _ in changes]
         return [self._explain(error) for _ in changes]
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
@@ -241,25 +277,16 @@ class Writer:
         """Move the log into the database once it is long, when nobody waits for this batch."""
         if self._is_visitor or self._pages < CHECKPOINT_PAGES or self._connection is None:
             return
-        # SQLite before 3.51.3 can lose pages when another process writes at the wrong moment of
-        # this (sqlite.org/wal.html#walresetbug). Those who do have the lock.
-        if not self._others.take():
-            return
         try:
-            self._checkpoint(self._connection, "PASSIVE")
-        except (SpoolError, sqlite3.Error) as error:
+            # SQLite before 3.51.3 can lose pages when another process writes at the wrong moment
+            # of this (sqlite.org/wal.html#walresetbug). Those who do have the lock.
+            if not self._others.take():
+                return
+            with self._others:
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except (sqlite3.Error, OSError) as error:
             log.warning("%s", self._explain(error))
-        finally:
-            self._others.release()
         self._pages = 0
-
-    def _checkpoint(self, connection: sqlite3.Connection, kind: str) -> None:
-        (is_busy, _, _) = connection.execute(f"PRAGMA wal_checkpoint({kind})").fetchone()
-        if is_busy and kind != "PASSIVE":
-            raise SpoolError(
-                "a commit failed, and another program that reads the spool is in the way of putting"
-                " it in order; end that program"
-            )
 
     def _disconnect(self) -> None:
         if self._connection is not None:
