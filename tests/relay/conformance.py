@@ -39,11 +39,13 @@ __all__ = [
     "BODY",
     "DELIVERED",
     "FAILED",
+    "LARGE",
     "NOW",
     "STEADY",
     "OpenSpool",
     "SpoolConformance",
     "deferred",
+    "drafted",
     "message",
     "octets_of",
 ]

@@ -134,6 +134,8 @@ class Bodies:
             while octets := await self.run(reading.read):
                 seen.update(octets)
                 left -= len(octets)
+                if left < 0:
+                    break
                 if held:
                     yield held
                 held = octets

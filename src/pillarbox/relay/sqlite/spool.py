@@ -202,7 +202,11 @@ class SqliteSpool:
         if not isinstance(body, bytes):
             raise TypeError("a draft comes from this spool's draft()")
         draft = BodyDraft(self._bodies)
-        await draft.write(body)
+        try:
+            await draft.write(body)
+        except BaseException:
+            await draft.discard()
+            raise
         return draft
 
     # Delivering

@@ -221,7 +221,9 @@ class Writer:
                 refusal = CommitFailed(*refusal.args)
             self._roll_back(connection)
             return self._refuse(changes, refusal)
-        if connection.total_changes > before:  # an empty commit writes nothing, and waits for nobody
+        if (
+            connection.total_changes > before
+        ):  # an empty commit writes nothing, and waits for nobody
             self.commits += 1
             self._pages += (
                 PAGES_A_BATCH
