@@ -31,10 +31,11 @@ class Session:
         id: Names the connection in logs.
         peer: The client's address: `(host, port)`, or a path for a UNIX socket. XCLIENT changes it.
         local: The address of ours that it connected to.
+        proxy: The proxy whose PROXY header told of the client; `None` where there was none.
         state: The handler's own notes about this connection.
     """
 
-    __slots__ = ("_dialogue", "_protocol", "_state", "_tls", "id", "local", "peer")
+    __slots__ = ("_dialogue", "_protocol", "_state", "_tls", "id", "local", "peer", "proxy")
 
     def __init__(
         self,
@@ -43,12 +44,14 @@ class Session:
         id: str,  # noqa: A002  # the word that logs and users have for it
         peer: tuple[str, int] | str,
         local: tuple[str, int] | str,
+        proxy: tuple[str, int] | str | None = None,
         tls: Callable[[], Tls | None] = lambda: None,
         dialogue: Dialogue | None = None,
     ) -> None:
         self.id = id
         self.peer = peer
         self.local = local
+        self.proxy = proxy
         self._protocol = protocol
         self._tls = tls
         self._dialogue = dialogue

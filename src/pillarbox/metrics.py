@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pillarbox import __version__
@@ -32,7 +32,7 @@ except ImportError as error:
         name=error.name,
     ) from None
 
-__all__ = ["FIGURES", "Figure", "ServerCollector"]
+__all__ = ["FIGURES", "Figure", "ServerCollector", "families"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ class Figure:
     Attributes:
         name: As it is served.
         meaning: What it counts.
-        fields: The fields of `Counters` that it is made of, by the value of its label.
+        fields: The fields of `Counters`, or of what else counts, that it is made of, by the value
+            of its label.
         label: What the label is called; empty for a figure without one.
     """
 
@@ -149,10 +150,19 @@ class ServerCollector(Collector):
         """Give all figures."""
         counters = self._read()
         yield InfoMetricFamily("pillarbox", "What is running.", value={"version": __version__})
-        for figure in FIGURES:
-            kind = CounterMetricFamily if figure.is_total else GaugeMetricFamily
-            labels = [figure.label] if figure.label else []
-            family = kind(figure.name, figure.meaning, labels=labels)
-            for value, field in figure.fields.items():
-                family.add_metric([value] if figure.label else [], getattr(counters, field))
-            yield family
+        yield from families(FIGURES, counters)
+
+
+def families(figures: Iterable[Figure], values: object) -> Iterator[Metric]:
+    """Give figures as `prometheus_client` wants them.
+
+    Args:
+        figures: What they are.
+        values: An object with all of their fields.
+    """
+    for figure in figures:
+        kind = CounterMetricFamily if figure.is_total else GaugeMetricFamily
+        family = kind(figure.name, figure.meaning, labels=[figure.label] if figure.label else [])
+        for value, field in figure.fields.items():
+            family.add_metric([value] if figure.label else [], getattr(values, field))
+        yield family

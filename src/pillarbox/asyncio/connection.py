@@ -74,6 +74,7 @@ class Connection(Wire):
                 id=self._server.next_session_id(),
                 peer=self.peer,
                 local=self.local,
+                proxy=self.proxy,
                 tls=lambda: self._tls.facts() if self._tls is not None else None,
                 dialogue=self._dialogue,
             )

@@ -167,6 +167,13 @@ class Wire(asyncio.Protocol):
         xclient = self.protocol.xclient
         return local if xclient is None else xclient.local(local)
 
+    @property
+    def proxy(self) -> tuple[str, int] | str | None:
+        """The proxy that spoke first, and told whom it stands for or that it is none; or `None`."""
+        if self._proxy is None:
+            return None
+        return plain_address(self._transport.get_extra_info("peername"))
+
     # Layers
 
     def _unwrap(self, data: bytes) -> bytes:

@@ -19,6 +19,10 @@ SECTIONS = {
         ("sink", "pillarbox.cli.sink:sink", "Accept mail and discard it, or keep it as files."),
         ("serve", "pillarbox.cli.serve:serve", "Run a handler of your own."),
     ),
+    "Pass mail on": (
+        ("relay", "pillarbox.cli.relay:relay", "Keep mail safely and deliver it."),
+        ("queue", "pillarbox.cli.queue:queue", "Look at a relay's spool and control it."),
+    ),
     "Send mail": (("send", "pillarbox.cli.send:send", "Send a message and show the dialogue."),),
     "Look after it": (
         ("passwd", "pillarbox.cli.passwd:passwd", "Make a line for a file of logins."),

@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 import time
+from typing import Any
 
 from pillarbox.log import visible
 
@@ -49,7 +50,7 @@ class _JSONLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one record."""
-        fields = {
+        fields: dict[str, Any] = {
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -60,6 +61,8 @@ class _JSONLines(logging.Formatter):
             fields["session"] = session
             fields["peer"] = getattr(record, "peer", "")
             fields["message"] = fields["message"].removeprefix(f"{session}: ")
+        # What an event of a relay has (relay/telling.py).
+        fields.update(getattr(record, "fields", {}))
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         return json.dumps(fields)

@@ -29,6 +29,7 @@ from pillarbox.listen import ListenAddress
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from prometheus_client import Metric
+    from prometheus_client.registry import Collector
 
 __all__ = ["Metrics", "open_metrics"]
 
@@ -43,12 +44,18 @@ BACKLOG = 16
 Request: TypeAlias = socket.socket | tuple[bytes, socket.socket]
 
 
-def open_metrics(address: ListenAddress, *, processes: int) -> Metrics:
+def open_metrics(
+    address: ListenAddress,
+    *,
+    processes: int,
+    more: Callable[[], Iterable[Collector]] = tuple,
+) -> Metrics:
     """Bind the address for figures.
 
     Args:
         address: Where they are to be had.
         processes: How many processes will serve at once.
+        more: Gives what collects other figures than a server's, of a program with one process.
 
     Raises:
         Failure: It cannot be bound, or the library is not there.
@@ -71,7 +78,7 @@ def open_metrics(address: ListenAddress, *, processes: int) -> Metrics:
             close_listeners(sockets)
             raise failure from None
         sock.setblocking(False)  # another process may be faster to accept
-    return Metrics(sockets, Board(processes))
+    return Metrics(sockets, Board(processes), more())
 
 
 class Metrics:
@@ -80,11 +87,15 @@ class Metrics:
     Args:
         sockets: Bound, and listening.
         board: What all processes write on.
+        more: What collects other figures.
     """
 
-    def __init__(self, sockets: list[socket.socket], board: Board) -> None:
+    def __init__(
+        self, sockets: list[socket.socket], board: Board, more: Iterable[Collector] = ()
+    ) -> None:
         self.sockets = sockets
         self.board = board
+        self._more = tuple(more)
         self._place: Place | None = None
         self._servers: list[_HTTPServer] = []
         self._turning: asyncio.Task[None] | None = None
@@ -95,7 +106,7 @@ class Metrics:
         Threads begin here: nothing may fork any more.
         """
         self._place = Place(self.board, number)
-        application = _application(self.board, self._place)
+        application = _application(self.board, self._place, self._more)
         for sock in self.sockets:
             server = _HTTPServer(sock, application)
             self._servers.append(server)
@@ -133,7 +144,7 @@ class Metrics:
         close_listeners(self.sockets)
 
 
-def _application(board: Board, place: Place) -> WSGIApplication:
+def _application(board: Board, place: Place, more: Iterable[Collector]) -> WSGIApplication:
     from prometheus_client import CollectorRegistry, make_wsgi_app
 
     from pillarbox.metrics import ServerCollector
@@ -141,6 +152,8 @@ def _application(board: Board, place: Place) -> WSGIApplication:
     registry = CollectorRegistry()
     registry.register(ServerCollector(lambda: board.counters))
     registry.register(_Processes(board))
+    for collector in more:
+        registry.register(collector)
     figures: WSGIApplication = make_wsgi_app(registry)
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 import cloup
@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     from pillarbox.handler import AnswersAuth
     from pillarbox.login import Logins
 
-__all__ = ["Listening", "certificate_remedy", "listening_options"]
+__all__ = ["Listening", "Network", "certificate_remedy", "listening_options", "parse_network"]
+
+Network: TypeAlias = IPv4Network | IPv6Network
 
 # Programs whose mail goes no further: a certificate that nobody can check is for tests.
 SELF_SIGNING = ("catch", "sink")
@@ -75,7 +77,8 @@ def _address(text: str) -> ListenAddress:
         raise click.BadParameter(str(error)) from None
 
 
-def _network(text: str) -> IPv4Network | IPv6Network:
+def parse_network(text: str) -> Network:
+    """Read `10.0.0.0/8` and the like, for a command line."""
     try:
         return ip_network(text)
     except ValueError:
@@ -125,10 +128,10 @@ _GROUPS = (
                      help="The same with TLS from the first octet on; needs a certificate."),
         cloup.option("--protocol", type=click.Choice(["smtp", "lmtp"]), default="smtp",
                      help="What is spoken."),
-        cloup.option("--proxy-protocol", metavar="NETWORK", type=_network, multiple=True,
+        cloup.option("--proxy-protocol", metavar="NETWORK", type=parse_network, multiple=True,
                      help="Peers, such as 10.0.0.0/8, that begin with a PROXY header (v1 or v2);"
                      " again for more."),
-        cloup.option("--xclient", metavar="NETWORK", type=_network, multiple=True,
+        cloup.option("--xclient", metavar="NETWORK", type=parse_network, multiple=True,
                      help="Front servers that may say by XCLIENT for whom they stand;"
                      " again for more."),
         cloup.option("--hostname", metavar="NAME", help="The name in the greeting.",

@@ -16,6 +16,8 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from pillarbox.asyncio import Server
@@ -50,9 +52,11 @@ from pillarbox.handler import AnyHandler, mechanisms
 from pillarbox.listen import ListenAddress
 
 if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
+
     from pillarbox.cli.metrics import Metrics
 
-__all__ = ["Beside", "OnReady", "run"]
+__all__ = ["Beside", "OnReady", "Opening", "run"]
 
 log = logging.getLogger("pillarbox")
 
@@ -78,13 +82,27 @@ class Beside(Protocol):
         """Close the sockets, whether it began or not."""
 
 
+@dataclass(slots=True)
+class Opening:
+    """A handler that is opened before clients can come, and closed when all are gone.
+
+    Attributes:
+        context: Gives the handler.
+        stopped_at: When it was asked to end, by the event loop's clock; `None` before that.
+    """
+
+    context: AbstractAsyncContextManager[AnyHandler]
+    stopped_at: float | None = None
+
+
 def run(
-    make_handler: Callable[[], AnyHandler],
+    make_handler: Callable[[], AnyHandler | Opening],
     listening: Listening,
     *,
     reload: bool = False,
     on_ready: OnReady = None,
     beside: Beside | None = None,
+    more_figures: Callable[[], Iterable[Collector]] = tuple,
 ) -> None:
     """Take mail until SIGTERM or SIGINT, then let open transactions end.
 
@@ -95,6 +113,7 @@ def run(
         reload: Start again when a Python file in the current folder changes.
         on_ready: Called once clients can come, with what is really listened on.
         beside: What else is served; not with several processes.
+        more_figures: Gives what collects other figures than a server's; called if they are wanted.
 
     Raises:
         Failure: An address cannot be listened on, or an option cannot work here.
@@ -107,7 +126,7 @@ def run(
         fingerprint = certificates.fingerprint.hex(":").upper()
         log.info("certificate made for this run, SHA-256 fingerprint %s", fingerprint)
     allow_open_files(listening.config.max_connections)
-    metrics = _open_metrics(listening)
+    metrics = _open_metrics(listening, more_figures)
     if reload or listening.workers > 1:
         child, plain_count = _fork(
             listening, metrics, reload=reload, rereads=rereads, on_ready=on_ready
@@ -124,18 +143,17 @@ def run(
         if metrics is not None:
             metrics.start(0 if child is None else child.number)
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            serving = _take_mail(
-                make_handler,
-                listening,
-                sockets,
-                plain_count,
-                child,
-                metrics,
-                rereads,
-                on_ready,
-                beside,
+            serving = _Serving(
+                listening=listening,
+                sockets=sockets,
+                plain_count=plain_count,
+                child=child,
+                metrics=metrics,
+                rereads=rereads,
+                on_ready=on_ready,
+                beside=beside,
             )
-            runner.run(serving)
+            runner.run(_take_mail(make_handler, serving))
     finally:
         if metrics is not None:
             metrics.close()
@@ -160,12 +178,12 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return asyncio.new_event_loop
 
 
-def _open_metrics(listening: Listening) -> Metrics | None:
+def _open_metrics(listening: Listening, more: Callable[[], Iterable[Collector]]) -> Metrics | None:
     if listening.metrics is None:
         return None
     from pillarbox.cli.metrics import open_metrics
 
-    return open_metrics(listening.metrics, processes=listening.workers)
+    return open_metrics(listening.metrics, processes=listening.workers, more=more)
 
 
 def _open(listening: Listening, *, workers: int) -> tuple[list[list[socket.socket]], int]:
@@ -235,7 +253,9 @@ def _fork(
     try:
         child = look_after(
             parent,
-            announce=lambda: _announce(first, plain_count, listening, metrics, on_ready),
+            announce=lambda: _announce(
+                first, plain_count, listening, metrics=metrics, on_ready=on_ready
+            ),
             drain_seconds=drain_seconds,
         )
     except BaseException:
@@ -247,24 +267,38 @@ def _fork(
     return child, plain_count
 
 
-async def _take_mail(
-    make_handler: Callable[[], AnyHandler],
-    listening: Listening,
-    sockets: Sequence[socket.socket],
-    plain_count: int,
-    child: Child | None,
-    metrics: Metrics | None,
-    rereads: bool,
-    on_ready: OnReady,
-    beside: Beside | None,
-) -> None:
-    if child is None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Serving:
+    """What one process serves, and what goes with it."""
+
+    listening: Listening
+    sockets: Sequence[socket.socket]
+    plain_count: int
+    child: Child | None
+    metrics: Metrics | None
+    rereads: bool
+    on_ready: OnReady
+    beside: Beside | None
+
+
+async def _take_mail(make_handler: Callable[[], AnyHandler | Opening], serving: _Serving) -> None:
+    if serving.child is None:
         # To make a handler is to import it, perhaps for long; asyncio.run() would not interrupt it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        handler = make_handler()
-        if listening.config.requires_auth and not mechanisms(listening.logins or handler):
-            raise Failure("--require-auth needs logins; write --auth-file FILE as well")
+        made = make_handler()
+    except ConfigError as error:
+        raise Failure(str(error)) from None
+    opening = made if isinstance(made, Opening) else Opening(nullcontext(made))
+    async with opening.context as handler:
+        await _serve(handler, opening, serving)
+
+
+async def _serve(handler: AnyHandler, opening: Opening, serving: _Serving) -> None:
+    listening, metrics, beside = serving.listening, serving.metrics, serving.beside
+    if listening.config.requires_auth and not mechanisms(listening.logins or handler):
+        raise Failure("--require-auth needs logins; write --auth-file FILE as well")
+    try:
         server = Server(
             handler,
             config=listening.config,
@@ -274,36 +308,44 @@ async def _take_mail(
     except ConfigError as error:
         raise Failure(str(error)) from None
     if server.offer.mechanisms:
-        _refuse_plaintext_auth(listening, sockets, "the handler's auth")
+        _refuse_plaintext_auth(listening, serving.sockets, "the handler's auth")
     for one in followed(listening):
         one.refresh()  # what our parent read may be old by now
     stop = asyncio.Event()
-    hear_signals(stop, listening, child, rereads=rereads)
-    keep_beating(child)
+    hear_signals(stop, listening, serving.child, rereads=serving.rereads)
+    keep_beating(serving.child)
     try:
-        for number, sock in enumerate(sockets):
+        for number, sock in enumerate(serving.sockets):
             address = address_of(sock)  # which a failure makes the socket forget
             try:
-                await server.listen_on(sock, is_tls=number >= plain_count)
+                await server.listen_on(sock, is_tls=number >= serving.plain_count)
             except OSError as error:
                 raise cannot_listen(address, error) from None
         if metrics is not None:
             metrics.begin(server)
         if beside is not None:
             await beside.begin()
-        if child is None:
-            _announce(sockets, plain_count, listening, metrics, on_ready, beside)
+        if serving.child is None:
+            _announce(
+                serving.sockets,
+                serving.plain_count,
+                listening,
+                metrics=metrics,
+                on_ready=serving.on_ready,
+                beside=beside,
+            )
         else:
-            child.tell_ready()
+            serving.child.tell_ready()
         await stop.wait()
+        opening.stopped_at = asyncio.get_running_loop().time()
         if metrics is not None:
             metrics.drain()
-        if child is None:
+        if serving.child is None:
             notify("STOPPING=1")
     finally:
-        if child is None:
+        if serving.child is None:
             # Before the transactions end: by then the next server may listen there.
-            remove_paths(sockets)
+            remove_paths(serving.sockets)
         await server.close()
         if beside is not None:  # last, so that mail which still comes in is seen
             await beside.finish()
@@ -315,20 +357,23 @@ def _announce(
     sockets: Sequence[socket.socket],
     plain_count: int,
     listening: Listening,
+    *,
     metrics: Metrics | None,
     on_ready: OnReady,
     beside: Beside | None = None,
 ) -> None:
     """Tell people and systemd that clients can come."""
     protocol = "lmtp" if listening.config.is_lmtp else "smtp"
-    for number, sock in enumerate(sockets):
-        scheme = f"{protocol}s" if number >= plain_count else protocol
-        print(f"listening on {url(sock, scheme)}", file=sys.stderr, flush=True)  # noqa: T201
-    for sock in metrics.sockets if metrics is not None else ():
-        print(f"listening on {url(sock, 'http')}", file=sys.stderr, flush=True)  # noqa: T201
+    urls = [
+        url(sock, f"{protocol}s" if number >= plain_count else protocol)
+        for number, sock in enumerate(sockets)
+    ]
+    if metrics is not None:
+        urls += [url(sock, "http") for sock in metrics.sockets]
     if beside is not None:
-        for sock in beside.sockets:
-            print(f"listening on {url(sock, beside.scheme)}", file=sys.stderr, flush=True)  # noqa: T201
+        urls += [url(sock, beside.scheme) for sock in beside.sockets]
+    for one in urls:
+        print(f"listening on {one}", file=sys.stderr, flush=True)  # noqa: T201
     notify("READY=1")
     if on_ready is not None:
         on_ready([address_of(sock) for sock in sockets])

@@ -145,6 +145,11 @@ class ClientConnection:
         return self._where is ClientState.READY and self._event is None
 
     @property
+    def is_ending(self) -> bool:
+        """Whether the whole message is out, and what becomes of it is the server's to say."""
+        return self._where is ClientState.ENDING
+
+    @property
     def _where(self) -> ClientState:
         if self._state is not None:
             return self._state

@@ -1,0 +1,290 @@
+"""Leases: who may try what, and until when."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from pillarbox.relay.spool import Backoff, Lease, Selection
+from pillarbox.relay.sqlite.row import (
+    Loaded,
+    RecipientRow,
+    condition,
+    free,
+    id_of,
+    load,
+    number_of,
+)
+from pillarbox.relay.sqlite.schema import LANE_BITS, State
+from pillarbox.relay.sqlite.token import Tokens, is_ours
+from pillarbox.relay.sqlite.writer import Transaction
+
+__all__ = ["FREE", "QUEUED", "Late", "LeaseAll", "Leases", "Next", "Renewal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """What is due for a destination, to be leased."""
+
+    destination: str
+    now: float
+    limit: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseAll:
+    """What is selected, to be leased."""
+
+    selection: Selection
+    now: float
+    limit: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """Messages whose senders have something to be told, to be leased."""
+
+    numbers: Sequence[int]
+    now: float
+    created_before: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A lease to be made longer."""
+
+    lease: Lease
+    expires: float
+
+
+# What is left of a lease that has ended.
+FREE = "token = NULL, lease_expires = NULL"
+QUEUED = f"{FREE}, state = {State.QUEUED}"
+
+MAX_TURNS = 10_000
+
+# Only by what the index is in the order of: sorting would read all that waits.
+WAITING_IN_LANE = """
+    SELECT message FROM recipients WHERE lane = ? AND due <= ? ORDER BY due
+"""
+
+LANES_OF_DESTINATION = """
+    WITH RECURSIVE lanes (lane) AS (
+        SELECT min(lane) FROM recipients WHERE lane BETWEEN ?1 AND ?2
+        UNION ALL
+        SELECT (SELECT min(r.lane) FROM recipients AS r WHERE r.lane > lanes.lane AND r.lane <= ?2)
+        FROM lanes WHERE lanes.lane IS NOT NULL
+    )
+    SELECT lane FROM lanes WHERE lane IS NOT NULL
+"""
+
+
+class Leases:
+    """Gives out leases, makes them longer, and takes them back.
+
+    Args:
+        backoff: When the next attempt is due.
+        chance: Gives random numbers from 0 to 1.
+        tokens: For the leases.
+    """
+
+    def __init__(self, *, backoff: Backoff, chance: Callable[[], float], tokens: Tokens) -> None:
+        self._backoff = backoff
+        self._chance = chance
+        self._tokens = tokens
+        # After which lane a destination's next turn begins.
+        self._turns: dict[int, int] = {}
+
+    def lease(self, transaction: Transaction, asked: Sequence[Next]) -> Sequence[Sequence[Lease]]:
+        """Lease what is due, by turns of the senders."""
+        return [self._lease(transaction.connection, ask) for ask in asked]
+
+    def _lease(self, connection: sqlite3.Connection, ask: Next) -> list[Lease]:
+        row = connection.execute(
+            "SELECT number FROM destinations WHERE name = ? AND NOT is_suspended",
+            (ask.destination,),
+        ).fetchone()
+        if row is None:
+            return []
+        (destination,) = row
+        numbers = self._by_turns(connection, destination, ask.now, ask.limit)
+        leases = []
+        for loaded in load(connection, numbers):
+            rows = [
+                row
+                for row in loaded.recipients
+                if row.destination == destination and row.due is not None and row.due <= ask.now
+            ]
+            chance = self._chance()  # one, so that recipients of a message stay together
+            rows = [
+                row._replace(
+                    attempts=row.attempts + 1,
+                    next_attempt=ask.now + self._backoff.wait(row.attempts + 1, chance),
+                    is_attempt=True,
+                )
+                for row in rows
+            ]
+            leases.append(self._give_out(connection, loaded, rows, ask.now + ask.seconds))
+        return leases
+
+    def _by_turns(
+        self, connection: sqlite3.Connection, destination: int, now: float, limit: int
+    ) -> list[int]:
+        """Choose messages: from each lane the one that is longest due, until there are enough."""
+        first = destination << LANE_BITS
+        last = first + (1 << LANE_BITS) - 1
+        lanes = [lane for (lane,) in connection.execute(LANES_OF_DESTINATION, (first, last))]
+        after = self._turns.get(destination, -1)
+        lanes.sort(key=lambda lane: (lane <= after, lane))
+        waiting = [
+            (lane, (number for (number,) in connection.execute(WAITING_IN_LANE, (lane, now))))
+            for lane in lanes
+        ]
+        if len(self._turns) > MAX_TURNS:
+            self._turns.clear()
+        chosen: dict[int, None] = {}
+        while waiting and len(chosen) < limit:
+            left = []
+            for lane, numbers in waiting:
+                number = next((number for number in numbers if number not in chosen), None)
+                if number is None:
+                    continue
+                chosen[number] = None
+                self._turns[destination] = lane
+                if len(chosen) == limit:
+                    break
+                left.append((lane, numbers))
+            else:
+                waiting = left
+        return list(chosen)
+
+    def lease_all(
+        self, transaction: Transaction, asked: Sequence[LeaseAll]
+    ) -> Sequence[Sequence[Lease]]:
+        """Lease what is selected and not leased."""
+        return [self._lease_all(transaction.connection, ask) for ask in asked]
+
+    def _lease_all(self, connection: sqlite3.Connection, ask: LeaseAll) -> list[Lease]:
+        where, values = condition(ask.selection)
+        found = connection.execute(
+            f"SELECT id FROM messages WHERE {where} AND EXISTS (SELECT 1 FROM recipients AS r"
+            f" WHERE r.message = id AND {free('r')}) ORDER BY id LIMIT ?",
+            (*values, ask.now, ask.limit),
+        )
+        leases: list[Lease] = []
+        for loaded in load(connection, [number for (number,) in found]):
+            rows = [row for row in loaded.recipients if row.is_free(ask.now)]
+            leases += self._give_out_uncounted(connection, loaded, rows, ask.now + ask.seconds)
+        return leases
+
+    def lease_late(
+        self, transaction: Transaction, asked: Sequence[Late]
+    ) -> Sequence[Sequence[Lease]]:
+        """Lease that whose sender has something to be told."""
+        return [self._lease_late(transaction.connection, ask) for ask in asked]
+
+    def _lease_late(self, connection: sqlite3.Connection, ask: Late) -> list[Lease]:
+        leases: list[Lease] = []
+        for loaded in load(connection, ask.numbers):
+            has_expired = loaded.row.expires <= ask.now
+            takes_long = loaded.row.created < ask.created_before
+            rows = [
+                row
+                for row in loaded.recipients
+                if not loaded.row.is_held
+                and row.is_free(ask.now)
+                and (has_expired or (takes_long and not row.is_delay_told))
+            ]
+            leases += self._give_out_uncounted(connection, loaded, rows, ask.now + ask.seconds)
+        return leases
+
+    def _give_out_uncounted(
+        self,
+        connection: sqlite3.Connection,
+        loaded: Loaded,
+        rows: Sequence[RecipientRow],
+        expires: float,
+    ) -> Iterator[Lease]:
+        """Lease recipients of any destinations, for something else than an attempt."""
+        in_order = sorted(rows, key=lambda row: row.destination)
+        for _, some in groupby(in_order, key=lambda row: row.destination):
+            uncounted = [row._replace(is_attempt=False) for row in some]
+            yield self._give_out(connection, loaded, uncounted, expires)
+
+    def _give_out(
+        self,
+        connection: sqlite3.Connection,
+        loaded: Loaded,
+        rows: Sequence[RecipientRow],
+        expires: float,
+    ) -> Lease:
+        """Lease recipients of one destination, whose rows are as they are to be."""
+        token = self._tokens.new()
+        connection.executemany(
+            "UPDATE recipients SET state = ?, attempts = ?, next_attempt = ?, due = ?, token = ?,"
+            " lease_expires = ?, is_attempt = ? WHERE message = ? AND number = ?",
+            [
+                (
+                    State.ACTIVE,
+                    row.attempts,
+                    row.next_attempt,
+                    None if row.due is None else max(expires, row.next_attempt),
+                    token,
+                    expires,
+                    row.is_attempt,
+                    row.message,
+                    row.number,
+                )
+                for row in rows
+            ],
+        )
+        return Lease(
+            token=token,
+            id=id_of(loaded.row.id),
+            destination=loaded.destinations[rows[0].destination],
+            recipients=tuple(row.leased() for row in rows),
+            expires=expires,
+            message=loaded.message(),
+            size=loaded.row.size,
+        )
+
+    def renew(
+        self, transaction: Transaction, renewals: Sequence[Renewal]
+    ) -> Sequence[Lease | None]:
+        """Make leases longer."""
+        answers: list[Lease | None] = []
+        for renewal in renewals:
+            lease = renewal.lease
+            if not is_ours(transaction.connection, lease):
+                answers.append(None)
+                continue
+            transaction.connection.execute(
+                "UPDATE recipients SET lease_expires = ?1,"
+                " due = iif(due IS NULL, NULL, max(?1, next_attempt))"
+                " WHERE message = ?2 AND token = ?3",
+                (renewal.expires, number_of(lease.id), lease.token),
+            )
+            answers.append(replace(lease, expires=renewal.expires))
+        return answers
+
+    def give_back(
+        self, transaction: Transaction, asked: Sequence[tuple[Lease, str]]
+    ) -> Sequence[bool]:
+        """End leases as if they had not been; say why, or nothing."""
+        answers = []
+        for lease, reply in asked:
+            done = transaction.connection.execute(
+                f"UPDATE recipients SET {QUEUED}, attempts = attempts - is_attempt,"
+                " next_attempt = iif(is_attempt, ?1, next_attempt),"
+                " due = iif(due IS NULL, NULL, iif(is_attempt, ?1, next_attempt)),"
+                " last_reply = iif(?4 = '', last_reply, ?4)"
+                " WHERE message = ?2 AND token = ?3",
+                (lease.message.created, number_of(lease.id), lease.token, reply),
+            )
+            answers.append(done.rowcount > 0)
+        return answers

@@ -1,0 +1,153 @@
+"""What becomes of leases, and how a message goes when nothing of it is left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pillarbox.relay.spool import Lease, Outcome, Result
+from pillarbox.relay.sqlite.arrival import Arrivals, Put
+from pillarbox.relay.sqlite.body import INLINE_OCTETS, Bodies
+from pillarbox.relay.sqlite.lease import FREE
+from pillarbox.relay.sqlite.row import chunks, marks, number_of
+from pillarbox.relay.sqlite.schema import State
+from pillarbox.relay.sqlite.token import is_ours
+from pillarbox.relay.sqlite.writer import Transaction
+
+__all__ = ["End", "Outcomes", "remove"]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What became of a lease."""
+
+    lease: Lease
+    outcomes: Mapping[int, Outcome]
+    notices: Sequence[Put]
+
+    @property
+    def removes_message(self) -> bool:
+        """Whether the message goes with it for certain, and nothing comes in its place."""
+        return (
+            not self.notices
+            and len(self.lease.recipients) == len(self.lease.message.recipients)
+            and len(self.outcomes) == len(self.lease.recipients)
+            and all(outcome.result is not Result.DEFERRED for outcome in self.outcomes.values())
+        )
+
+
+FINISH = f"""
+    UPDATE recipients SET {FREE}, state = ?1, next_attempt = ifnull(?2, next_attempt),
+        due = iif(?1 = {State.QUEUED} AND due IS NOT NULL, ifnull(?2, next_attempt), NULL),
+        last_reply = ifnull(?3, last_reply), is_delay_told = max(is_delay_told, ?4)
+    WHERE message = ?5 AND number = ?6
+"""
+
+
+class Outcomes:
+    """Records what became of leases.
+
+    Args:
+        arrivals: Adds what senders are told.
+        bodies: The large ones.
+    """
+
+    def __init__(self, *, arrivals: Arrivals, bodies: Bodies) -> None:
+        self._arrivals = arrivals
+        self._bodies = bodies
+
+    def finish(self, transaction: Transaction, ends: Sequence[End]) -> Sequence[bool]:
+        """Record what became of leases."""
+        # Most messages are delivered at once to all. These go together, if all is as expected.
+        whole = [end for end in ends if end.removes_message]
+        if whole and self._remove_leased(transaction, [end.lease for end in whole]):
+            tokens = {end.lease.token for end in whole}
+        else:
+            tokens = set()
+        return [end.lease.token in tokens or self._finish(transaction, end) for end in ends]
+
+    def _remove_leased(self, transaction: Transaction, leases: Sequence[Lease]) -> bool:
+        """Remove messages with all of their recipients if all of these leases are ours."""
+        numbers = [number_of(lease.id) for lease in leases]
+        if len(set(numbers)) < len(numbers):
+            return False
+        (ours,) = transaction.connection.execute(
+            f"WITH ended (message, token) AS (VALUES {','.join(['(?,?)'] * len(leases))})"
+            " SELECT count(*) FROM ended CROSS JOIN recipients AS r"
+            " ON r.message = ended.message AND r.token = ended.token",
+            [
+                value
+                for lease, number in zip(leases, numbers, strict=True)
+                for value in (number, lease.token)
+            ],
+        ).fetchone()
+        if ours != sum(len(lease.recipients) for lease in leases):
+            return False
+        large = [
+            number
+            for lease, number in zip(leases, numbers, strict=True)
+            if lease.size > INLINE_OCTETS
+        ]
+        remove(transaction, self._bodies, numbers, perhaps_files=large)
+        return True
+
+    def _finish(self, transaction: Transaction, end: End) -> bool:
+        connection, lease = transaction.connection, end.lease
+        if not is_ours(connection, lease):
+            return False
+        number = number_of(lease.id)
+        connection.executemany(
+            FINISH,
+            [
+                (*_after(end.outcomes.get(recipient.number)), number, recipient.number)
+                for recipient in lease.recipients
+            ],
+        )
+        if end.notices:
+            self._arrivals.add(transaction, end.notices)
+        (is_pending,) = connection.execute(
+            "SELECT EXISTS (SELECT 1 FROM recipients WHERE message = ? AND state IN (0, 1))",
+            (number,),
+        ).fetchone()
+        if not is_pending:
+            remove(transaction, self._bodies, [number])
+        return True
+
+
+def remove(
+    transaction: Transaction,
+    bodies: Bodies,
+    numbers: Sequence[int],
+    *,
+    perhaps_files: Sequence[int] | None = None,
+) -> None:
+    """Remove messages, and then their files: of all of them, if it is not said of which."""
+    connection = transaction.connection
+    for some in chunks(numbers if perhaps_files is None else perhaps_files):
+        found = connection.execute(
+            f"SELECT file FROM messages WHERE id IN ({marks(some)}) AND file IS NOT NULL", some
+        )
+        for (file,) in found:
+            transaction.afterwards.append(_removal(bodies, file))
+    for some in chunks(numbers):
+        connection.execute(f"DELETE FROM messages WHERE id IN ({marks(some)})", some)
+        connection.execute(f"DELETE FROM bodies WHERE message IN ({marks(some)})", some)
+        connection.execute(f"DELETE FROM recipients WHERE message IN ({marks(some)})", some)
+
+
+def _after(outcome: Outcome | None) -> tuple[int, float | None, str | None, bool]:
+    """Give the state, next attempt, reply and is_delay_told after an attempt."""
+    if outcome is None:
+        return State.QUEUED, None, None, False
+    match outcome.result:
+        case Result.DELIVERED:
+            state, next_attempt = State.DELIVERED, None
+        case Result.FAILED:
+            state, next_attempt = State.FAILED, None
+        case Result.DEFERRED:
+            state, next_attempt = State.QUEUED, outcome.next_attempt
+    return state, next_attempt, outcome.reply, outcome.is_delay_told
+
+
+def _removal(bodies: Bodies, file: str) -> Callable[[], None]:
+    return lambda: bodies.remove(file)

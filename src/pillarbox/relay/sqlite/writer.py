@@ -1,0 +1,338 @@
+"""One thread that writes, and one commit for everything that waits for it.
+
+While a commit waits for the disk, those who come meanwhile gather; the next commit is for all of
+them. Nobody is made to wait so that more may come. A change is a *step* and its argument, and a
+step is done at once for all the arguments that wait for it: what wait together are in no order.
+
+What a commit says is taken as it is. After one that failed, nobody knows what is on the disk: the
+kernel reports a failed sync once, forgets the octets, and calls the next sync a success. All of
+the batch is refused; then the log is emptied into the database, so that nothing is built upon what
+may be missing in it, and until that has been done nothing is taken.
+
+Knows nothing of the tables: the steps are in arrival.py, lease.py, outcome.py and control.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pillarbox.relay.spool import SpoolError
+from pillarbox.relay.sqlite.disk import FileLock
+
+__all__ = ["CommitFailed", "Step", "Transaction", "Writer"]
+
+_Argument = TypeVar("_Argument")
+_Answer = TypeVar("_Answer")
+
+# What others have to wait for while a batch is written: a tenth of a second at worst.
+MAX_CHANGES = 512
+MAX_OCTETS = 8 << 20
+
+# When the log goes into the database. More makes a crash's recovery slower, less makes for more
+# syncs and for writing pages that will be written again soon. How many pages a batch is, is a
+# guess from the following, which is near what was counted.
+CHECKPOINT_PAGES = 4000
+PAGE_OCTETS = 4096
+PAGES_A_BATCH = 8
+CHANGES_A_PAGE = 4
+
+# How long those of other processes are waited for when a commit has failed.
+PATIENCE_SECONDS = 5.0
+
+log = logging.getLogger("pillarbox")
+
+
+class CommitFailed(SpoolError):
+    """It was refused, and still may come back after a crash: a part of it is on the disk."""
+
+
+@dataclass(slots=True)
+class Transaction:
+    """What a step works with.
+
+    Attributes:
+        connection: In a transaction.
+        afterwards: What is to be done once it is committed, and those who wait know it.
+    """
+
+    connection: sqlite3.Connection
+    afterwards: list[Callable[[], None]] = field(default_factory=list)
+
+
+Step = Callable[[Transaction, Sequence[_Argument]], Sequence[_Answer | SpoolError]]
+"""Does the same for all arguments, and answers each; one that is refused gets its error."""
+
+
+class _Change:
+    __slots__ = ("answered", "argument", "octets", "step")
+
+    def __init__(
+        self, step: Step[Any, Any], argument: object, octets: int, answered: asyncio.Future[Any]
+    ) -> None:
+        self.step = step
+        self.argument = argument
+        self.octets = octets
+        self.answered = answered
+
+
+class Writer:
+    """The thread, and the connection that is on it.
+
+    Args:
+        connect: Connects to the database.
+        explain: Says what an error means.
+        others: Held, by those of other processes, while they write.
+        is_visitor: The database is another process's, who keeps its log in order.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], sqlite3.Connection],
+        explain: Callable[[Exception], SpoolError],
+        *,
+        others: FileLock,
+        is_visitor: bool = False,
+    ) -> None:
+        self._connect = connect
+        self._explain = explain
+        self._others = others
+        self._is_visitor = is_visitor
+        self.commits = 0
+        """How often changes were written together, each time with a sync."""
+        self._loop = asyncio.get_running_loop()
+        self._waiting: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
+        self._connection: sqlite3.Connection | None = None
+        self._is_suspect = False
+        self._is_ending = False
+        self._pages = 0
+        self._afterwards: list[Callable[[], None]] = []
+        self._closed: asyncio.Future[None] | None = None
+        self._thread = threading.Thread(target=self._run, name="pillarbox-spool", daemon=True)
+        self._thread.start()
+
+    async def do(
+        self, step: Step[_Argument, _Answer], argument: _Argument, *, octets: int = 0
+    ) -> _Answer:
+        """Have a step done; return when it is on the disk.
+
+        Args:
+            step: What is to be done.
+            argument: For whom.
+            octets: How much it writes, if that is much.
+
+        Raises:
+            SpoolError: It was not done.
+        """
+        if self._closed:
+            raise SpoolError("the spool is closed")
+        answered: asyncio.Future[_Answer] = self._loop.create_future()
+        self._waiting.put(_Change(step, argument, octets, answered))
+        return await answered
+
+    async def close(self) -> None:
+        """Finish what waits, and end."""
+        if not self._closed:
+            self._closed = self._loop.create_future()
+            self._waiting.put(None)
+        await asyncio.shield(self._closed)
+        self._thread.join()
+
+    # On the thread
+
+    def _run(self) -> None:
+        while not self._is_ending:
+            changes = self._gather()
+            if changes:
+                self._tell(_resolve, changes, self._write(changes))
+                self._clean_up()
+                self._keep_log_short()
+        self._disconnect()
+        self._tell(self._end)
+
+    def _gather(self) -> list[_Change]:
+        """Wait for a change; take along what else is there."""
+        change = self._waiting.get()
+        if change is None:
+            self._is_ending = True
+            return []
+        return [change, *self._further([change])]
+
+    def _further(self, changes: Sequence[_Change]) -> list[_Change]:
+        """Give what waits and fits into one batch with these."""
+        further: list[_Change] = []
+        octets = sum(change.octets for change in changes)
+        while len(changes) + len(further) < MAX_CHANGES and octets < MAX_OCTETS:
+            try:
+                change = self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            if change is None:
+                self._is_ending = True
+                break
+            further.append(change)
+            octets += change.octets
+        return further
+
+    def _write(self, changes: list[_Change]) -> list[object]:
+        """Write a batch, and add to it what comes in time; give what to answer, in its order."""
+        if not self._is_visitor:
+            return self._commit(changes)
+        try:
+            self._others.take(shared=True, seconds=None)
+        except OSError as error:
+            return self._refuse(changes, error)
+        with self._others:
+            return self._commit(changes)
+
+    def _commit(self, changes: list[_Change], *, takes_more: bool = True) -> list[object]:
+        try:
+            connection = self._ready()
+            connection.execute("BEGIN IMMEDIATE")
+        except Exception as error:
+            return self._refuse(changes, error)
+        transaction = Transaction(connection)
+        before = connection.total_changes
+        try:
+            answers = _apply(transaction, changes)
+            # Who comes before the commit begins need not wait for the next.
+            while takes_more and (further := self._further(changes)):
+                changes += further
+                answers += _apply(transaction, further)
+        except Exception as error:
+            self._roll_back(connection)
+            if _is_of_the_spool(error) or len(changes) == 1:
+                return self._refuse(changes, error)
+            # One of them cannot be written, whatever the disk does. The others can.
+            return [self._commit([change], takes_more=False)[0] for change in changes]
+        try:
+            connection.execute("COMMIT")
+        except Exception as error:
+            refusal = self._explain(error)
+            if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
+                self._is_suspect = True
+                refusal = CommitFailed(*refusal.args)
+            self._roll_back(connection)
+            return self._refuse(changes, refusal)
+        if (
+            connection.total_changes > before
+        ):  # an empty commit writes nothing, and waits for nobody
+            self.commits += 1
+            self._pages += (
+                PAGES_A_BATCH
+                + len(changes) // CHANGES_A_PAGE
+                + sum(change.octets // PAGE_OCTETS for change in changes)
+            )
+        self._afterwards += transaction.afterwards
+        return answers
+
+    def _ready(self) -> sqlite3.Connection:
+        """Give the connection, if it may be trusted."""
+        if self._connection is not None and self._is_suspect:
+            self._mistrust_log(self._connection)
+            self._is_suspect = False
+            self._disconnect()
+        if self._connection is None:
+            self._connection = self._connect()
+        return self._connection
+
+    def _mistrust_log(self, connection: sqlite3.Connection) -> None:
+        """Move what is known to be good into the database, and leave nothing in the log."""
+        is_alone = self._is_visitor or self._others.take(seconds=PATIENCE_SECONDS)
+        try:
+            (is_busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            if not self._is_visitor:
+                self._others.release()
+        if is_busy or not is_alone:
+            raise SpoolError(
+                "a commit failed, and another program that uses the spool is in the way of putting"
+                " it in order; end that program"
+            )
+
+    def _refuse(self, changes: Sequence[_Change], error: Exception) -> list[object]:
+        if not _is_of_the_spool(error):
+            return [error for _ in changes]
+        return [self._explain(error) for _ in changes]
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._is_suspect = True
+
+    def _clean_up(self) -> None:
+        for clean in self._afterwards:
+            with contextlib.suppress(OSError):  # a file that stays is swept at the next start
+                clean()
+        self._afterwards.clear()
+
+    def _keep_log_short(self) -> None:
+        """Move the log into the database once it is long, when nobody waits for this batch."""
+        if self._is_visitor or self._pages < CHECKPOINT_PAGES or self._connection is None:
+            return
+        try:
+            # SQLite before 3.51.3 can lose pages when another process writes at the wrong moment
+            # of this (sqlite.org/wal.html#walresetbug). Those who do have the lock.
+            if not self._others.take():
+                return
+            with self._others:
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except (sqlite3.Error, OSError) as error:
+            log.warning("%s", self._explain(error))
+        self._pages = 0
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def _tell(self, told: Callable[..., None], *arguments: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody listens
+            self._loop.call_soon_threadsafe(told, *arguments)
+
+    def _end(self) -> None:
+        assert self._closed is not None
+        self._closed.set_result(None)
+
+
+def _apply(transaction: Transaction, changes: Sequence[_Change]) -> list[object]:
+    """Do each step once; give the answers in the order of the changes."""
+    if len(changes) == 1:
+        return list(changes[0].step(transaction, (changes[0].argument,)))
+    places: dict[Step[Any, Any], list[int]] = {}
+    for place, change in enumerate(changes):
+        places.setdefault(change.step, []).append(place)
+    answers: list[object] = [None] * len(changes)
+    for step, at in places.items():
+        given = step(transaction, [changes[place].argument for place in at])
+        for place, answer in zip(at, given, strict=True):
+            answers[place] = answer
+    return answers
+
+
+def _is_of_the_spool(error: Exception) -> bool:
+    """Tell a spool that does not work from a value that does not fit."""
+    if isinstance(error, sqlite3.IntegrityError | sqlite3.DataError | sqlite3.ProgrammingError):
+        return False
+    return isinstance(error, SpoolError | sqlite3.DatabaseError | OSError)
+
+
+def _resolve(changes: Sequence[_Change], answers: Sequence[object]) -> None:
+    """Tell those who wait; on the loop."""
+    for change, answer in zip(changes, answers, strict=True):
+        if change.answered.done():
+            continue  # it was cancelled
+        if isinstance(answer, Exception):
+            change.answered.set_exception(answer)
+        else:
+            change.answered.set_result(answer)
