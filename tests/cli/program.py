@@ -132,15 +132,17 @@ class Client:
 
     Args:
         address: A TCP port of this machine, or the path of a UNIX socket.
+        first: What to send before anything is heard, such as a PROXY header.
     """
 
-    def __init__(self, address: int | str) -> None:
+    def __init__(self, address: int | str, first: bytes = b"") -> None:
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         self._socket.settimeout(TIME_LIMIT_SECONDS)
         self._replies = self._socket.makefile("rb")
         try:
             self._socket.connect(address if isinstance(address, str) else ("127.0.0.1", address))
+            self.send(first)
             self.greeting = self.reply()
         except BaseException:
             self.close()

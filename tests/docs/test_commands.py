@@ -20,12 +20,13 @@ REDIRECTIONS = {"|", "||", "&", "&&", ";", "<", ">", ">>"}
 
 # What our units use. systemd passes over what it does not know, with a word in its log.
 KEYS = {
-    "Unit": {"Requires"},
+    "Unit": {"After", "Description", "Requires", "Wants"},
     "Socket": {"FileDescriptorName", "ListenStream", "Service"},
     "Service": {
-        *("AmbientCapabilities", "ExecReload", "ExecStart", "NoNewPrivileges", "PrivateTmp"),
-        *("ProtectHome", "ProtectSystem", "Restart", "SupplementaryGroups", "TimeoutStopSec"),
-        *("Type", "User", "WatchdogSec", "WorkingDirectory"),
+        *("AmbientCapabilities", "ExecReload", "ExecStart", "LoadCredential", "NoNewPrivileges"),
+        *("PrivateTmp", "ProtectHome", "ProtectSystem", "Restart", "StateDirectory"),
+        *("StateDirectoryMode", "SupplementaryGroups", "TimeoutStopSec", "Type", "User"),
+        *("WatchdogSec", "WorkingDirectory"),
     },
     "Install": {"WantedBy"},
 }
@@ -81,7 +82,8 @@ def test_configuration_files(text: str) -> None:
 
 @pytest.mark.parametrize("text", blocks("ini"))
 def test_units(text: str) -> None:
-    unit = ConfigParser(interpolation=None, delimiters="=", comment_prefixes="#")
+    # A key may stand there more than once.
+    unit = ConfigParser(interpolation=None, delimiters="=", comment_prefixes="#", strict=False)
     unit.optionxform = str  # type: ignore[assignment,method-assign]  # as configparser's page does
     unit.read_string(text)
     for section in unit.sections():

@@ -13,17 +13,18 @@ from pillarbox.protocol.reply import Reply
 from pillarbox.relay.dsn import Reporter
 from pillarbox.relay.notice import Action, Report
 from pillarbox.relay.route import is_next_hop
-from pillarbox.relay.spool import Outcome, Result
+from pillarbox.relay.spool import Outcome, Result, Selection
 
 if TYPE_CHECKING:
-    from pillarbox.relay.spool import Lease, Selection, Spool
+    from pillarbox.relay.spool import Lease, Spool
 
 __all__ = ["bounce"]
 
 GIVEN_UP = Reply(554, "5.0.0", "The administrator of this server has given the message up")
 
-# It takes some milliseconds; nobody waits for longer than this if we are stopped meanwhile.
+# It takes some milliseconds; if we are stopped meanwhile, it is tried again after this time.
 LEASE_SECONDS = 60.0
+PAGE = 500
 
 
 async def bounce(spool: Spool, selection: Selection, *, hostname: str | None) -> int:
@@ -46,11 +47,17 @@ async def bounce(spool: Spool, selection: Selection, *, hostname: str | None) ->
         raise Failure(
             f"--hostname {name!r} is no host name; write one such as relay.example.org"
         ) from None
+    # By their ids: the notifications that come of it may meet the selection as well.
+    ids: list[str] = []
+    while page := await spool.list(selection, start=len(ids), limit=PAGE):
+        ids += [message.id for message in page]
     bounced: set[str] = set()
-    while leases := await spool.lease_all(selection, time.time(), seconds=LEASE_SECONDS):
-        for lease in leases:
-            if await _give_up(spool, lease, name):
-                bounced.add(lease.id)
+    for start in range(0, len(ids), PAGE):
+        these = Selection(ids=tuple(ids[start : start + PAGE]))
+        while leases := await spool.lease_all(these, time.time(), seconds=LEASE_SECONDS):
+            for lease in leases:
+                if await _give_up(spool, lease, name):
+                    bounced.add(lease.id)
     return len(bounced)
 
 

@@ -200,6 +200,11 @@ async def _do(asked: Asked) -> int:
         raise Failure(str(error)) from None
 
 
+def is_terminal() -> bool:
+    """Tell whether there is somebody to be asked."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 # Looking
 
 
@@ -284,7 +289,7 @@ async def _change(
         absent = [name for name in asked.names if name.upper() not in there]
         if not there:
             raise _absent(asked.names[0], asked)
-    if asked.is_all and not asked.is_sure and sys.stdin.isatty():
+    if asked.is_all and not asked.is_sure and is_terminal():
         count = (await spool.statistics()).messages
         if not click.confirm(f"{asked.action} all {count} messages?", err=True):
             return 1

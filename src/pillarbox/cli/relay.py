@@ -42,6 +42,9 @@ class Duration(click.FloatRange):
 
     name = "duration"
 
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
@@ -424,6 +427,8 @@ def spool_folder(text: str) -> Path:
         raise Failure(f"--spool {text}: a spool is a folder of this machine so far; write its path")
     if not text:
         raise Failure(f"--spool is empty; write a folder such as {DEFAULT_SPOOL}")
+    if Path(text).is_file():
+        raise Failure(f"--spool {text}: it is a file; name a folder, which is made if need be")
     return Path(text)
 
 
