@@ -21,10 +21,11 @@ class Goal:
         return number >= self.limit if self.more_is_better else number <= self.limit
 
 
-INTAKE = Goal("mail in, four connections, messages/s", 1_500, "/s", more_is_better=True)
+INTAKE = Goal("mail in, four connections", 1_500, "/s", more_is_better=True)
+INTAKE_CPU = Goal("mail in, of one core by its CPU", 1_500, "/s", more_is_better=True)
 TIMES_MAILPIT = Goal("mail in, times Mailpit, CPU for CPU", 5, "x", more_is_better=True)
-SEARCH = Goal("search with hits among 100,000, the slowest kind, p50", 50, " ms")
-LIST = Goal("list among 100,000, p50", 10, " ms")
+SEARCH = Goal("search with hits among 100,000, the slowest kind", 50, " ms")
+LIST = Goal("list among 100,000", 10, " ms")
 READY = Goal("ready, with the page", 500, " ms")
 READY_WITHOUT = Goal("ready, without the page", 300, " ms")
 RESIDENT = Goal("memory at start", 45, " MB")
@@ -33,6 +34,7 @@ PUSH = Goal("arrival to page, p95", 100, " ms")
 
 ALL = (
     INTAKE,
+    INTAKE_CPU,
     TIMES_MAILPIT,
     SEARCH,
     LIST,

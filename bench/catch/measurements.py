@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -114,6 +115,8 @@ class Answer:
     """`None` for a list."""
     found: int
     times: Times
+    cpu_seconds: float
+    """Of the catcher, for each time."""
 
 
 def questions(path: Path, *, times: int, core: int | None) -> list[Answer]:
@@ -121,18 +124,20 @@ def questions(path: Path, *, times: int, core: int | None) -> list[Answer]:
     answers = []
     with catching("--db", str(path), "--max-messages", "0", core=core) as catcher:
         connection = http.client.HTTPConnection("127.0.0.1", catcher.http, timeout=60)
-        asked = [
+        asked: list[tuple[str, str, bool | None]] = [
             ("the newest 50", _LIST, None),
             ("50 from the middle", f"{_LIST}&start=50000", None),
-        ]
-        asked += [
-            (title, f"/api/v1/search?limit=50&query={quote(query)}", has_hits)
-            for query, has_hits, title in QUERIES
+            *(
+                (title, f"/api/v1/search?limit=50&query={quote(query)}", has_hits)
+                for query, has_hits, title in QUERIES
+            ),
         ]
         for title, address, has_hits in asked:
             found = json.loads(get(connection, address))["messages_count"]
-            answered = timed(lambda address=address: get(connection, address), times)  # type: ignore[misc]
-            answers.append(Answer(title, address, has_hits, found, answered))
+            before = measure.cpu_seconds(catcher.pid)
+            answered = timed(partial(get, connection, address), times)
+            cpu = (measure.cpu_seconds(catcher.pid) - before) / (times + 1)
+            answers.append(Answer(title, address, has_hits, found, answered, cpu))
         connection.close()
     return answers
 
