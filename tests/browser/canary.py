@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["Canary"]
 
-TIME_LIMIT_SECONDS = 2.0
+TIME_LIMIT_SECONDS = 10.0
 
 
 class Canary:

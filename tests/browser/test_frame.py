@@ -1,4 +1,4 @@
-"""What is around the mail: addresses, keys, light and dark, narrow screens, a server that is gone."""
+"""What is around the mail: addresses, keys, light and dark, narrow screens, a server that went."""
 
 from __future__ import annotations
 
@@ -190,11 +190,13 @@ def test_names_and_roles(reading: Reading, page: Page) -> None:
     reading.catcher.send(mail("Mail", html="<p>x", attachments=[("a.png", "image/png", b"x")]))
     reading.arrive()
     reading.open("Mail")
-    for role in ("banner", "navigation", "main", "search", "article", "tablist", "tabpanel"):
-        expect(page.get_by_role(role)).to_have_count(1)  # type: ignore[arg-type]  # a name
-    unnamed = """() => [...document.querySelectorAll("button, a, input, iframe, [role=tab]")].filter(
-      (one) => one.checkVisibility() && !(one.ariaLabel || one.textContent.trim() || one.title
-        || one.labels?.length || one.getAttribute("aria-labelledby"))).map((one) => one.outerHTML)"""
+    roles = ("banner", "navigation", "main", "search", "article", "tablist", "tabpanel")
+    for role in roles:
+        expect(page.get_by_role(role)).to_have_count(1)
+    unnamed = """() => [...document.querySelectorAll("button, a, input, iframe, [role=tab]")]
+      .filter((one) => one.checkVisibility() && !(one.ariaLabel || one.textContent.trim()
+        || one.title || one.labels?.length || one.getAttribute("aria-labelledby")))
+      .map((one) => one.outerHTML)"""
     for name in reading.tabs():
         named_by = reading.panel.get_attribute("aria-labelledby")
         assert page.locator(f"#{named_by}").text_content() == name
@@ -223,7 +225,7 @@ def test_contrast(reading: Reading, chromium: Browser) -> None:
     """Text is told from its ground (WCAG 1.4.3), in light and dark."""
     reading.catcher.send(mail("One", X_Tags="tag"), mail("Two"))
     for scheme in ("light", "dark"):
-        page = chromium.new_page(color_scheme=scheme)  # type: ignore[arg-type]  # both are known
+        page = chromium.new_page(color_scheme=scheme)
         reading = Reading(page, reading.catcher)
         reading.arrive()
         reading.open("One")

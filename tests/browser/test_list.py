@@ -34,9 +34,7 @@ def test_mail_arrives_without_a_reload(reading: Reading, page: Page) -> None:
         accepted = time.time()
         expect(reading.row(f"Number {number}")).to_be_visible()
         delays.append(page.evaluate(f"window.drawn['Number {number}']") - accepted)
-    print(f"from the accepted mail to its row: {sorted(round(1000 * one) for one in delays)} ms")
-    # Other work of the machine makes some of them slower.
-    assert min(delays) <= ARRIVAL_SECONDS
+    assert min(delays) <= ARRIVAL_SECONDS, delays  # other work of the machine delays some of them
     expect(reading.rows).to_have_count(7)
     assert reading.shown() == [f"Number {number}" for number in reversed(range(7))]
     expect(page).to_have_title("(7) Pillarbox")
@@ -250,8 +248,7 @@ def test_ten_thousand_messages(page: Page, tmp_path: Path) -> None:
           }
           return lengths.sort((a, b) => a - b);
         }""")
-        print(f"frames while scrolling: {frames[30]:.0f} ms, the slowest {frames[-1]:.0f} ms")
-        assert frames[30] <= 34
+        assert frames[30] <= 34, frames
         expect(reading.rows.first).to_be_visible()
         page.get_by_label("Select all").check()
         expect(page.locator("#list-tools .hint")).to_be_visible()

@@ -47,6 +47,7 @@ function address(changes) {
 }
 
 function go(changes, { isReplaced = false } = {}) {
+  clearTimeout(later.typing);
   const wanted = address(changes);
   if (isReplaced) history.replaceState(null, "", wanted === "#" ? location.pathname + location.search : wanted);
   else history.pushState(null, "", wanted === "#" ? location.pathname + location.search : wanted);
