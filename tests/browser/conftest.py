@@ -61,9 +61,3 @@ def page(context: BrowserContext) -> Iterator[Page]:
 def reading(page: Page, catcher: Catcher) -> Reading:
     """Give a reader of a catcher without mail."""
     return Reading(page, catcher)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tell once that none of this was run."""
-    if find_chromium() is None:
-        terminalreporter.write_line(ABSENT)

@@ -190,8 +190,7 @@ def test_names_and_roles(reading: Reading, page: Page) -> None:
     reading.catcher.send(mail("Mail", html="<p>x", attachments=[("a.png", "image/png", b"x")]))
     reading.arrive()
     reading.open("Mail")
-    roles = ("banner", "navigation", "main", "search", "article", "tablist", "tabpanel")
-    for role in roles:
+    for role in ("banner", "navigation", "main", "search", "article", "tablist", "tabpanel"):
         expect(page.get_by_role(role)).to_have_count(1)
     unnamed = """() => [...document.querySelectorAll("button, a, input, iframe, [role=tab]")]
       .filter((one) => one.checkVisibility() && !(one.ariaLabel || one.textContent.trim()

@@ -47,12 +47,12 @@ def stage(chromium: Browser) -> Iterator[Stage]:
     contexts = [chromium.new_context() for _ in range(3)]
     canaries = [Canary() for _ in range(3)]
     stage = Stage(contexts[0].new_page(), contexts[1].new_page(), contexts[2].new_page(), *canaries)
-    for page in (stage.reader, stage.alone):
+    for page in (reader, alone):
         page.on("popup", lambda one: stage.surprises.append(f"a page of its own: {one.url}"))
         page.on("download", lambda one: stage.surprises.append(f"a download: {one.url}"))
         page.on("dialog", lambda one: stage.surprises.append(f"a dialog: {one.message}"))
     yield stage
-    came = list(stage.canary.came)
+    came = list(canary.came)
     for context in contexts:
         context.close()
     for canary in canaries:
