@@ -47,6 +47,7 @@ function address(changes) {
 }
 
 function go(changes, { isReplaced = false } = {}) {
+  clearTimeout(later.typing);
   const wanted = address(changes);
   if (isReplaced) history.replaceState(null, "", wanted === "#" ? location.pathname + location.search : wanted);
   else history.pushState(null, "", wanted === "#" ? location.pathname + location.search : wanted);
@@ -105,6 +106,7 @@ function happened({ Type: type, Data: data }) {
     soon("side", loadSide, 500);
   } else if (type === "update") {
     list.update(data.ID, data);
+    soon("side", loadSide, 500);
   } else if (type === "stats") {
     const isOff = data.Total !== state.total;
     Object.assign(state, { total: data.Total, unread: data.Unread });
@@ -122,11 +124,13 @@ function happened({ Type: type, Data: data }) {
 function up(isAgain) {
   at("connection").textContent = "";
   document.body.classList.remove("cut-off");
+  document.body.classList.add("live");
   if (isAgain) list.reload();
 }
 
 function down() {
   at("connection").textContent = "Not connected";
+  document.body.classList.remove("live");
   document.body.classList.add("cut-off");
 }
 
@@ -179,7 +183,7 @@ function drawListBar() {
   all.indeterminate = picked.length > 0 && picked.length < state.found;
   const button = (text, title, onclick, name = "button") => h(name, { type: "button", title, onclick }, text);
   at("list-tools").replaceChildren(...(picked.length ? [
-    h("span.hint", {}, `${picked.length} selected`),
+    h("span.hint", {}, picked.length.toLocaleString(), h("span.wide-only", {}, " selected")),
     button("Read", "Set read", () => attempt("Not set read", () => api.setRead(picked, true))),
     button("Unread", "Set unread", () => unread(picked)),
     button("Tags", "Change the tags", () => retag(picked)),
@@ -255,7 +259,6 @@ async function retag(ids) {
   const tags = values.tags.split(",").map((tag) => tag.trim()).filter(Boolean);
   await attempt("Tags not set", async () => {
     await api.setTags(ids, tags);
-    for (const id of ids) list.update(id, { Tags: tags });
     soon("side", loadSide, 0);
     if (reader.message && ids.includes(reader.message.ID)) {
       reader._wanted = null;
