@@ -11,10 +11,13 @@ OTHERS  := $(patsubst %,.venv-%/.done,$(foreach python,$(filter-out $(PYTHON),$(
 BIN      = .venv/bin
 ARGS    ?=
 
-.PHONY: run test interop-clients mailpit-clients cpython-tests smtpd-faults check cov fuzz soak bench docs clean
+.PHONY: run demo test interop-clients mailpit-clients cpython-tests smtpd-faults check cov fuzz soak bench bench-catch docs clean
 
 run: .venv/.done  ## catch mail on 127.0.0.1:1025 and show it
 	@$(BIN)/pillarbox catch $(ARGS)
+
+demo: .venv/.done  ## the same, filled with all kinds of mail
+	@$(BIN)/python tools/demo.py $(ARGS)
 
 test: .venv/.done $(OTHERS)  ## all tests, on every Python found
 	@set -e; once=; interop=all; for env in .venv $(OTHERS:/.done=); do \
@@ -52,6 +55,9 @@ soak: .venv/.done  ## thousands of clients that misbehave, for some minutes: --s
 
 bench: .venv/.done  ## CPU and memory beside aiosmtpd and Postfix's smtp-sink
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-catch: .venv/.done  ## the catcher: mail in, search, start, memory and push, against their goals
+	@$(BIN)/python -m bench.catch $(ARGS)
 
 docs: .venv/.done  ## run every example of README and docs
 	$(BIN)/python -m pytest -q tests/docs $(ARGS)

@@ -104,7 +104,7 @@ def _show_goals(console: Console, results: Results, workloads: Sequence[Workload
             goal.workload,
             goal.title,
             _bound(goal, goal.limit),
-            "-" if number is None else f"{_digits(number)}{goal.unit}",
+            "-" if number is None else f"{digits(number)}{goal.unit}",
             _MARKS[_met(goal, number, goal.limit)],
             "" if goal.stretch is None else _bound(goal, goal.stretch),
             "" if goal.stretch is None else _MARKS[_met(goal, number, goal.stretch)],
@@ -137,7 +137,7 @@ def _bound(goal: Goal, limit: float) -> str:
 def _cell(results: Results, pair: tuple[str, str]) -> str:
     if pair not in results.samples:
         return "failed" if pair in results.failures else "-"
-    return f"[bold]{_digits(results.least(*pair))}[/] ({_digits(results.median(*pair))})"
+    return f"[bold]{digits(results.least(*pair))}[/] ({digits(results.median(*pair))})"
 
 
 def _throughput(results: Results, pair: tuple[str, str]) -> str:
@@ -146,7 +146,8 @@ def _throughput(results: Results, pair: tuple[str, str]) -> str:
     return f"{best:.0f}" if best else ""
 
 
-def _digits(number: float) -> str:
+def digits(number: float) -> str:
+    """Write a number with three digits that count."""
     decimals = 0 if number >= 100 else 1 if number >= 10 else 2 if number >= 1 else 3
     return f"{number:.{decimals}f}"
 

@@ -62,7 +62,7 @@ def pillarbox(loop: str) -> Server:
             raise Unavailable("pillarbox-uvloop is left out: pip install uvloop") from None
     help_asked = subprocess.run(
         [*program, "--help"],
-        env=_surroundings(environment),
+        env=surroundings(environment),
         capture_output=True,
         timeout=_START_SECONDS,
     )
@@ -155,7 +155,7 @@ def running(server: Server, core: int | None, security: Security = "clear") -> I
         process = subprocess.Popen(
             server.command(port, security),
             cwd=ROOT,
-            env=_surroundings(server.environment),
+            env=surroundings(server.environment),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -167,10 +167,11 @@ def running(server: Server, core: int | None, security: Security = "clear") -> I
             _wait_until_ready(process, port, server.name, log, security)
             yield Receiver(process.pid, port)
         finally:
-            _stop(process)
+            stop(process)
 
 
-def _surroundings(environment: Mapping[str, str]) -> dict[str, str]:
+def surroundings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Give the whole environment of a process that is measured."""
     # What a developer's shell tells Python, such as PYTHONASYNCIODEBUG, would be measured with the
     # server. So would compiling its modules at each start, whose freed memory an idle connection
     # then moves into for nothing: the compiled ones are kept, with us.
@@ -205,7 +206,8 @@ def _wait_until_ready(
     raise ServerError(f"{name} did not answer within {_START_SECONDS} seconds; its log: {log.name}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process, in good order if it can."""
     try:
         process.terminate()
         process.wait(_STOP_SECONDS)
