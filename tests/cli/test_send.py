@@ -152,6 +152,35 @@ class _Refusing(socketserver.StreamRequestHandler):
         self.wfile.write(b"221 Bye\r\n")
 
 
+# Several files
+
+
+def test_several_files(tmp_path: Path, server: str, recorder: Recorder) -> None:
+    paths = []
+    for name in ("one", "two"):
+        paths.append(tmp_path / f"{name}.eml")
+        paths[-1].write_bytes(MAIL.replace(b"hi", name.encode()))
+    result = send("--server", server, "--count", "2", *map(str, paths))
+    assert result.exit_code == 0
+    assert result.stdout.startswith("4 messages in ")
+    subjects = [message.data.split(b"Subject: ")[1][:3] for message in recorder.messages]
+    assert subjects == [b"one", b"two", b"one", b"two"]
+
+
+def test_one_of_several_files_is_wrong(tmp_path: Path, server: str, recorder: Recorder) -> None:
+    mail, text, absent = tmp_path / "mail.eml", tmp_path / "text.txt", tmp_path / "absent.eml"
+    mail.write_bytes(MAIL)
+    text.write_bytes(b"Hello\n")
+    for wrong, error in (
+        (text, "there is no sender; give one by --from ann@example.org"),
+        (absent, "No such file or directory; name a file, or - for standard input"),
+    ):
+        result = send("--server", server, str(mail), str(wrong))
+        assert result.exit_code == 2
+        assert result.stderr == f"pillarbox: error: {wrong}: {error}\n"
+    assert not recorder.messages
+
+
 # Refusals: status 1
 
 

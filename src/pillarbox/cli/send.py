@@ -1,4 +1,4 @@
-"""`pillarbox send`: sends a message from a file or standard input.
+"""`pillarbox send`: sends messages from files or standard input.
 
 Here are its options. What is sent, and for whom: letter.py; how the server is got at: access.py;
 over the network, with the dialogue or a progress bar: sending.py.
@@ -41,10 +41,11 @@ def _address(text: str) -> ListenAddress:
 
 @command("send", example="echo Hello | pillarbox send --from ann@example.org --to bob@example.org")
 @cloup.argument(
-    "file",
-    default="-",
-    metavar="[FILE]",
-    help="The message, with a header or as plain text; - is standard input.",
+    "files",
+    nargs=-1,
+    metavar="[FILE]...",
+    help="The message, with a header or as plain text; - is standard input, as is no file."
+    " Several are sent one after the other.",
 )
 @cloup.option_group(
     "Envelope",
@@ -121,7 +122,7 @@ def _address(text: str) -> ListenAddress:
         metavar="N",
         type=_COUNT,
         default=1,
-        help="Send it so many times, and show how fast.",
+        help="Send each so many times, and show how fast.",
     ),
     cloup.option(
         "--connections",
@@ -132,7 +133,7 @@ def _address(text: str) -> ListenAddress:
     ),
 )
 def send(
-    file: str,
+    files: tuple[str, ...],
     mail_from: str | None,
     rcpt_tos: tuple[str, ...],
     body_type: str | None,
@@ -146,7 +147,7 @@ def send(
     count: int,
     connections: int,
 ) -> int:
-    """Send a message and show the dialogue.
+    """Send a message and show the dialogue, or several and show how many.
 
     The exit status is 0 where every recipient was accepted, 1 where something was refused, 2 for
     wrong usage, no connection, or not the one that was asked for.
@@ -160,16 +161,26 @@ def send(
         raise Failure("--ca-file is for TLS; add --starttls or --tls")
     context = tls_context(ca_file, is_insecure=insecure) if mode is not None else None
     login = None if auth is None else _login(auth)
-    letter = read_letter(
-        _read(file),
-        mail_from=mail_from,
-        rcpt_tos=rcpt_tos,
-        is_binary=body_type == "binarymime",
-    )
+    letters = []
+    for file in files or ["-"]:
+        try:
+            letter = read_letter(
+                _read(file),
+                mail_from=mail_from,
+                rcpt_tos=rcpt_tos,
+                is_binary=body_type == "binarymime",
+            )
+        except Failure as failure:
+            if len(files) < 2:
+                raise
+            raise Failure(f"{file}: {failure.message.removeprefix(f'{file}: ')}") from None
+        letters.append(letter)
     body = cast("BodyType | None", body_type and body_type.upper())
     access = Access(server, hostname, tls=mode, context=context, is_insecure=insecure, login=login)
-    sending = Sending(letter, access, body=body)
-    return send_one(sending) if count == 1 else send_many(sending, count, connections)
+    sending = Sending(letters, access, body=body)
+    if count == len(letters) == 1:
+        return send_one(sending)
+    return send_many(sending, count * len(letters), connections)
 
 
 def _mode(server: ListenAddress, *, starttls: bool, tls: bool, is_insecure: bool) -> TlsMode | None:

@@ -1,4 +1,4 @@
-"""A letter over the network: once with the dialogue shown, or many times to fill a server.
+"""Letters over the network: one with the dialogue shown, or many to fill a server.
 
 The exit status is 0 where every recipient of every message was accepted and 1 where something was
 refused; where there is no session, or none any more, it is a `Failure`. How the server is got at
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import click
@@ -30,13 +30,13 @@ __all__ = ["Sending", "send_many", "send_one"]
 class Sending:
     """What to send, and where to."""
 
-    letter: Letter
+    letters: Sequence[Letter]
     access: Access
     body: BodyType | None = None
 
-    async def over(self, client: Client) -> Outcome:
-        """Send the letter once."""
-        letter = self.letter
+    async def over(self, client: Client, number: int = 0) -> Outcome:
+        """Send the letter whose turn it is."""
+        letter = self.letters[number % len(self.letters)]
         return await client.send(
             letter.mail_from,
             letter.rcpt_tos,
@@ -101,7 +101,7 @@ def _style(line: str) -> str:
 
 
 class _Load:
-    """Many sendings of one letter, shared among connections.
+    """Many sendings, in turn of each letter, shared among connections.
 
     Args:
         sending: What to send.
@@ -112,7 +112,7 @@ class _Load:
     def __init__(self, sending: Sending, count: int, advance: Callable[[], object]) -> None:
         self.accepted = 0
         self.failed = 0
-        self.left = count
+        self._count = self.left = count
         """How many have not been begun."""
         self.refusal: str | None = None
         """The first one, for an example."""
@@ -143,10 +143,11 @@ class _Load:
                     return
 
     async def _send(self, client: Client) -> None:
+        number = self._count - self.left
         self.left -= 1
         is_accepted = False
         try:
-            outcome = await self._sending.over(client)
+            outcome = await self._sending.over(client, number)
             is_accepted = outcome.is_accepted
             if not is_accepted:
                 self.refusal = self.refusal or _refusals(outcome)[0]
@@ -157,7 +158,7 @@ class _Load:
 
 
 def send_many(sending: Sending, count: int, connections: int) -> int:
-    """Send the letter many times, show how far it is and how fast; give the exit status.
+    """Send the letters many times in all, show how far it is and how fast; give the exit status.
 
     Raises:
         Failure: There was no connection, or not to the end.
