@@ -96,8 +96,8 @@ def test_rules(site: Site) -> None:
     assert [rule["ID"] for rule in site.get("/api/x/rules").json] == [rule_id, slow["ID"]]
     assert site.delete(f"/api/x/rules/{rule_id}").text == "ok"
     assert site.delete(f"/api/x/rules/{rule_id}").status == 404
-    assert site.put("/api/x/rules/seed", {"Seed": 7}).text == "ok"
-    assert site.put("/api/x/rules/seed", {"Seed": "7"}).status == 400
+    assert site.put("/api/x/seed", {"Seed": 7}).text == "ok"
+    assert site.put("/api/x/seed", {"Seed": "7"}).status == 400
     assert site.delete("/api/x/rules").text == "ok"
     assert site.get("/api/x/rules").json == []
 

@@ -18,7 +18,16 @@ OTHERS = [
     *("evil.example", "evil.example:8025", "127.0.0.1.evil.example", "localhost.evil.example"),
     *("xlocalhost", "mail.test.evil.example", "2130706433.evil.example", "0x7f.1.evil"),
 ]
-NONE = ["", "localhost:port", "a@localhost", "localhost/x", "[::1", "localhost:99999", "a b"]
+NONE = [
+    "",
+    "localhost:port",
+    "a@localhost",
+    "localhost/x",
+    "[::1",
+    "localhost:99999",
+    "a b",
+    "[fe80::1%<b>]",
+]
 
 
 @pytest.fixture

@@ -123,7 +123,11 @@ def validate(name: str, value: Any) -> None:
 
 def test_other_methods() -> None:
     site = Site()
-    assert site.call("PATCH", "/api/v1/messages").status == 405
+    answer = site.call("PATCH", "/api/v1/messages")
+    assert answer.status == 405
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "PUT", "DELETE"}
+    assert site.call("POST", "/api/v1/nothing").status == 404
+    assert site.call("POST", "/").status == 405
     assert site.call("POST", "/api/v1/info").status == 405
     assert site.call("HEAD", "/api/v1/info").status == 200
     assert site.call("HEAD", "/api/v1/message/nope").status == 404

@@ -74,6 +74,11 @@ def test_pictures_of_the_message_itself(html: str) -> None:
     assert viewed(html, LOGO).strip() == LED[html]
 
 
+def test_a_base_of_the_mails_own_leads_no_picture_elsewhere() -> None:
+    html = viewed('<base href="http://evil.test/"><img src="cid:logo@x">', LOGO)
+    assert f'<img src="//127.0.0.1:8025{URL}">' in html
+
+
 def test_pictures_in_a_named_mailbox() -> None:
     site = Site()
     site.add(mail('<img src="cid:Logo@x">', LOGO), id="A" * 22, mailboxes=("team a",))

@@ -17,11 +17,11 @@ from pillarbox.catcher.web.operation import (
     Operation,
     Parameter,
     Wrong,
+    boolean,
     json_response,
     part_of,
     string,
     strings,
-    value_of,
 )
 from pillarbox.catcher.web.shape import header_shape, message_shape, page_shape
 from pillarbox.catcher.web.view import OPERATIONS as VIEWS
@@ -136,9 +136,7 @@ def set_read(call: Call) -> Response:
     """Set messages read or unread: some, those that a search finds, or all."""
     body = call.json()
     ids, query = strings(body, "IDs"), string(body, "Search")
-    is_read = value_of(body, "Read") or False
-    if not isinstance(is_read, bool):
-        raise Wrong("Read is no boolean; write true or false")
+    is_read = boolean(body, "Read")
     if ids and query:
         raise Wrong("IDs and Search exclude each other; leave one of them out")
     if ids:

@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Mount, WebSocketRoute
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
@@ -71,21 +71,32 @@ def application(
         routes=[
             Mount("/api/x/mailboxes/{mailbox}", routes=all_mail),
             *all_mail,
-            *([Mount("/", _Page(directory=STATIC, html=True))] if STATIC.is_dir() else []),
+            *_page(),
         ],
         exception_handlers={HTTPException: _wrong, Exception: _failed},
     )
     return Guard(app, hosts=hosts, logins=logins)
 
 
+def _page() -> list[BaseRoute]:
+    """Give the files of the page, each by its own name: no other address is taken for one."""
+    files = _Page(directory=STATIC, html=True)
+
+    async def serve(request: Request) -> Response:
+        path = request.path_params.get("file", "index.html")
+        return await files.get_response(path, request.scope)
+
+    return [Route("/", serve), Route("/{file}", serve)]
+
+
 class _Page(StaticFiles):
-    """The files of the page. They change with the program: browsers ask whether they have."""
+    """The files. They change with the program: browsers ask whether they have."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
         if response.status_code == 200:
             _, suffix = os.path.splitext(path)
-            response.headers["Content-Type"] = TYPES.get(suffix or ".html", OCTETS)
+            response.headers["Content-Type"] = TYPES.get(suffix, OCTETS)
         response.headers["Content-Security-Policy"] = PAGE_POLICY
         response.headers["Cache-Control"] = "no-cache"
         return response

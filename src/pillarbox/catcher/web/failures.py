@@ -7,7 +7,15 @@ from typing import Any
 from starlette.responses import PlainTextResponse, Response
 
 from pillarbox.catcher.rules import Chaos, Rule, Rules, Stage, Trigger
-from pillarbox.catcher.web.operation import Call, Operation, Wrong, json_response, string, value_of
+from pillarbox.catcher.web.operation import (
+    Call,
+    Operation,
+    Wrong,
+    boolean,
+    json_response,
+    string,
+    value_of,
+)
 from pillarbox.protocol.reply import Reply
 
 __all__ = ["OPERATIONS"]
@@ -135,9 +143,6 @@ def rule_from(body: dict[str, Any]) -> Rule:
     stage = string(body, "Stage") or "rcpt"
     if stage not in STAGES:
         raise Wrong(f"Stage is none of {', '.join(STAGES)}")
-    drops = value_of(body, "Drops") or False
-    if not isinstance(drops, bool):
-        raise Wrong("Drops is no boolean; write true or false")
     code = _number(body, "Code", 0)
     text = string(body, "Text") or "Failure on purpose"
     enhanced = string(body, "Enhanced") or f"{code // 100}.0.0"
@@ -145,7 +150,7 @@ def rule_from(body: dict[str, Any]) -> Rule:
         stage=Stage(stage),
         pattern=string(body, "Pattern") or "*",
         reply=Reply(code, enhanced, text) if code else None,
-        drops=drops,
+        drops=boolean(body, "Drops"),
         delay_seconds=_decimal(body, "DelaySeconds", 0),
         first=_number(body, "First", 1),
         count=_number(body, "Count", 0),
@@ -200,5 +205,5 @@ OPERATIONS = (
     Operation("POST", "/api/x/rules", add_rule, takes="NewRule", gives="Rule"),
     Operation("DELETE", "/api/x/rules", delete_rules),
     Operation("DELETE", "/api/x/rules/{id}", delete_rule),
-    Operation("PUT", "/api/x/rules/seed", set_seed, takes="Seed"),
+    Operation("PUT", "/api/x/seed", set_seed, takes="Seed"),
 )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hmac
 import ipaddress
+import re
 from collections.abc import Iterable
 from email.utils import formatdate
 from urllib.parse import urlsplit
@@ -34,6 +35,10 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'self'",
     "Cache-Control": "no-store",
 }
+
+
+# Names, addresses and ports; what else may stand there could be taken for HTML.
+_HOST = re.compile(r"[A-Za-z0-9._:%\[\]-]{1,300}", re.ASCII)
 
 
 class Refused(Exception):
@@ -136,7 +141,12 @@ def _name(host: str) -> str | None:
         _ = parts.port
     except ValueError:
         return None
-    if parts.netloc != host or parts.username is not None or not parts.hostname:
+    if (
+        not _HOST.fullmatch(host)
+        or parts.netloc != host
+        or parts.username is not None
+        or not parts.hostname
+    ):
         return None
     return parts.hostname.lower().rstrip(".")
 

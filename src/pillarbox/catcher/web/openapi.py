@@ -190,7 +190,7 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "Sent": given(ID=STRING),
     "Error": given(Error=STRING),
-    "Release": taken("To", To=STRINGS),
+    "Release": taken("To", To={**STRINGS, "minItems": 1}),
     "HTMLCheck": given(
         Total=given(
             Nodes=INTEGER, Tests=INTEGER, Supported=NUMBER, Partial=NUMBER, Unsupported=NUMBER
@@ -256,6 +256,8 @@ SCHEMAS: dict[str, Schema] = {
     "OpenAPI": {"type": "object"},
 }
 
+# What may be sent without a body: all is deleted, nothing fails.
+OPTIONAL = ("IDs", "SetChaos")
 PLACES = {
     "id": "The id of a message, or `latest`",
     "part": "The id of a part, as the message tells it",
@@ -320,7 +322,9 @@ def _describe(operation: Operation) -> dict[str, Any]:
                     "in": "query",
                     "required": parameter.is_required,
                     "description": parameter.about,
-                    "schema": _parameter_schema(parameter.kind, parameter.default),
+                    "schema": _parameter_schema(
+                        parameter.kind, parameter.default, parameter.is_required
+                    ),
                 }
                 for parameter in operation.parameters
             ),
@@ -340,16 +344,18 @@ def _describe(operation: Operation) -> dict[str, Any]:
     }
     if operation.takes:
         described["requestBody"] = {
-            "required": bool(SCHEMAS[operation.takes].get("required")),
+            "required": operation.takes not in OPTIONAL,
             "content": {"application/json": {"schema": ref(operation.takes)}},
         }
     return described
 
 
-def _parameter_schema(kind: str, default: Any) -> Schema:
+def _parameter_schema(kind: str, default: Any, is_required: bool) -> Schema:
     schema: Schema = {"type": kind}
     if kind == "integer":
         schema["minimum"] = 0
+    if is_required:
+        schema["minLength"] = 1
     return schema if default is None else {**schema, "default": default}
 
 

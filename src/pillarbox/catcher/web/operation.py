@@ -31,6 +31,7 @@ __all__ = [
     "Operation",
     "Parameter",
     "Wrong",
+    "boolean",
     "json_response",
     "part_of",
     "routes",
@@ -93,6 +94,11 @@ class Call:
     def root(self) -> str:
         """What stands in front of the address of this and every other operation."""
         return str(self._request.scope.get("root_path", ""))
+
+    @property
+    def host(self) -> str:
+        """The host and port that the request names, which the guard has looked at."""
+        return self._request.headers["host"]
 
     @property
     def peer(self) -> tuple[str, int] | str:
@@ -224,6 +230,20 @@ def string(body: dict[str, Any], key: str) -> str:
         return ""
     if not isinstance(value, str):
         raise Wrong(f"{key} is no string")
+    return value
+
+
+def boolean(body: dict[str, Any], key: str) -> bool:
+    """Give a boolean from a body; absent and `null` are `False`.
+
+    Raises:
+        Wrong: It is something else.
+    """
+    value = value_of(body, key)
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise Wrong(f"{key} is no boolean; write true or false")
     return value
 
 

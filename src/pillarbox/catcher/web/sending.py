@@ -59,7 +59,8 @@ def draft_of(body: dict[str, Any]) -> Draft:
     from_ = value_of(body, "From")
     if not isinstance(from_, dict):
         raise Wrong('From is no object; write one such as {"Email": "ann@example.org"}')
-    headers = value_of(body, "Headers") or {}
+    headers = value_of(body, "Headers")
+    headers = {} if headers is None else headers
     if not isinstance(headers, dict) or not all(isinstance(one, str) for one in headers.values()):
         raise Wrong("Headers is no object of strings")
     draft = Draft(
@@ -81,7 +82,8 @@ def draft_of(body: dict[str, Any]) -> Draft:
 
 
 def _objects(body: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    value = value_of(body, key) or []
+    value = value_of(body, key)
+    value = [] if value is None else value
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
         raise Wrong(f"{key} is no list of objects")
     return value

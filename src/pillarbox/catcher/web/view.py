@@ -22,6 +22,7 @@ __all__ = ["OPERATIONS", "policy", "render_html"]
 _CONTENT_ID = re.compile(r"""(?<=["'(=\s;])cid:([^"'()<>\s;]++)""", re.IGNORECASE)
 _SCHEME = re.compile(r"\(\s*+prefers-color-scheme\s*+:\s*+(dark|light)\s*+\)", re.IGNORECASE)
 
+_BASE = re.compile(r"<base[\s/]", re.IGNORECASE)
 # Without the doctype in front, a browser would draw the mail as one of the nineties.
 _DOCTYPE = re.compile(r"\s*+(?:<!--.*?-->\s*+)*+<!doctype[^>]*+>", re.IGNORECASE | re.DOTALL)
 
@@ -72,6 +73,8 @@ def view_html(call: Call) -> Response:
         raise Wrong("this message has no HTML", 404)
     is_embedded = call.text("embed") == "1"
     parts = f"{call.root}/api/v1/message/{quote(id_)}/part/"
+    if _BASE.search(message.html):  # it would lead our own addresses elsewhere
+        parts = f"//{call.host}{parts}"
     text = render_html(message, parts, scheme=call.text("scheme"))
     if is_embedded:
         doctype = _DOCTYPE.match(text)
