@@ -11,7 +11,8 @@ OTHERS  := $(patsubst %,.venv-%/.done,$(foreach python,$(filter-out $(PYTHON),$(
 BIN      = .venv/bin
 ARGS    ?=
 
-.PHONY: run demo test interop-clients mailpit-clients cpython-tests smtpd-faults check cov fuzz soak bench bench-catch docs clean
+.PHONY: run demo test interop-clients mailpit-clients chromium browser-tests screenshots \
+        cpython-tests smtpd-faults check cov fuzz soak bench bench-catch docs clean
 
 run: .venv/.done  ## catch mail on 127.0.0.1:1025 and show it
 	@$(BIN)/pillarbox catch $(ARGS)
@@ -23,7 +24,7 @@ test: .venv/.done $(OTHERS)  ## all tests, on every Python found
 	@set -e; once=; interop=all; for env in .venv $(OTHERS:/.done=); do \
 	    echo "== $$($$env/bin/python --version)"; \
 	    PILLARBOX_INTEROP=$$interop $$env/bin/python -m pytest -q -n auto --dist worksteal $$once $(ARGS); \
-	    once=--ignore=tests/soak; interop=tls; \
+	    once="--ignore=tests/soak --ignore=tests/browser"; interop=tls; \
 	done
 
 interop-clients: .venv/.done  ## install the mail clients that the tests send with
@@ -31,6 +32,15 @@ interop-clients: .venv/.done  ## install the mail clients that the tests send wi
 
 mailpit-clients: .venv/.done  ## Mailpit's clients from PyPI and npm, on our API
 	@$(BIN)/python tools/mailpit-clients.py $(ARGS)
+
+chromium: .venv/.done  ## install the browser that the tests of the page drive
+	@$(BIN)/python tools/chromium.py
+
+browser-tests: chromium  ## the tests of the page alone
+	@$(BIN)/python -m pytest -q tests/browser $(ARGS)
+
+screenshots: .venv/.done  ## take the pictures of docs/images anew
+	@$(BIN)/python tools/screenshots.py $(ARGS)
 
 cpython-tests: .venv/.done $(OTHERS)  ## CPython's own tests of smtpd and smtplib, on our smtpd
 	@$(BIN)/python tools/cpython-tests.py .venv $(OTHERS:/.done=) $(ARGS)

@@ -23,6 +23,7 @@ from pillarbox.protocol import event
 from pillarbox.protocol.address import Path
 from pillarbox.protocol.extension import Offer
 from pillarbox.testing import MemoryServer, Recorder, Stream, Transcript, Way, play
+from tests.browser.chromium import ABSENT, find_chromium
 from tests.grammar import check_session
 
 _T = TypeVar("_T")
@@ -218,3 +219,9 @@ def talk(loop_threads: dict[str, LoopThread], capsys: pytest.CaptureFixture[str]
     taken are the result.
     """
     return Talk(loop_threads, capsys)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell what was left out; in CI nothing is."""
+    if find_chromium() is None:
+        terminalreporter.write_line(ABSENT)

@@ -47,6 +47,7 @@ function address(changes) {
 }
 
 function go(changes, { isReplaced = false } = {}) {
+  clearTimeout(later.typing);
   const wanted = address(changes);
   if (isReplaced) history.replaceState(null, "", wanted === "#" ? location.pathname + location.search : wanted);
   else history.pushState(null, "", wanted === "#" ? location.pathname + location.search : wanted);
@@ -105,6 +106,7 @@ function happened({ Type: type, Data: data }) {
     soon("side", loadSide, 500);
   } else if (type === "update") {
     list.update(data.ID, data);
+    soon("side", loadSide, 500);
   } else if (type === "stats") {
     const isOff = data.Total !== state.total;
     Object.assign(state, { total: data.Total, unread: data.Unread });
@@ -112,21 +114,29 @@ function happened({ Type: type, Data: data }) {
   } else if (type === "error") {
     note(String(data), { isError: true });
   } else if (["delete", "truncate", "prune"].includes(type)) {
-    if (type === "truncate" || data?.ID === state.id) go({ m: "" }, { isReplaced: true });
+    if (type === "delete" && data.ID === state.id) go({ m: "" }, { isReplaced: true });
+    else if (type !== "delete" && state.id) soon("gone", closeIfGone, 100);
     soon("reload", () => list.reload(), 100);
     soon("side", loadSide, 500);
   }
   soon("counts", drawCounts, 50);
 }
 
+async function closeIfGone() {
+  const { id } = state;
+  if (id && !await api.envelope(id).catch(() => null) && id === state.id) go({ m: "" }, { isReplaced: true });
+}
+
 function up(isAgain) {
   at("connection").textContent = "";
   document.body.classList.remove("cut-off");
+  document.body.classList.add("live");
   if (isAgain) list.reload();
 }
 
 function down() {
   at("connection").textContent = "Not connected";
+  document.body.classList.remove("live");
   document.body.classList.add("cut-off");
 }
 
@@ -179,7 +189,7 @@ function drawListBar() {
   all.indeterminate = picked.length > 0 && picked.length < state.found;
   const button = (text, title, onclick, name = "button") => h(name, { type: "button", title, onclick }, text);
   at("list-tools").replaceChildren(...(picked.length ? [
-    h("span.hint", {}, `${picked.length} selected`),
+    h("span.hint", {}, picked.length.toLocaleString(), h("span.wide-only", {}, " selected")),
     button("Read", "Set read", () => attempt("Not set read", () => api.setRead(picked, true))),
     button("Unread", "Set unread", () => unread(picked)),
     button("Tags", "Change the tags", () => retag(picked)),
@@ -255,7 +265,6 @@ async function retag(ids) {
   const tags = values.tags.split(",").map((tag) => tag.trim()).filter(Boolean);
   await attempt("Tags not set", async () => {
     await api.setTags(ids, tags);
-    for (const id of ids) list.update(id, { Tags: tags });
     soon("side", loadSide, 0);
     if (reader.message && ids.includes(reader.message.ID)) {
       reader._wanted = null;

@@ -46,7 +46,8 @@ export function ask(title, body, action, { isDangerous = false } = {}) {
       h("form", { method: "dialog" },
         h("h2", {}, title), body,
         h("div.actions", {},
-          h("button", { value: "", formnovalidate: true }, action ? "Cancel" : "Close"),
+          // No submit button: Enter in a field presses the first of those.
+          h("button", { type: "button", onclick: () => dialog.close("") }, action ? "Cancel" : "Close"),
           action && h(isDangerous ? "button.danger" : "button.main", { value: "yes" }, action))));
     dialog.addEventListener("close", () => {
       const values = Object.fromEntries(new FormData(dialog.querySelector("form")));

@@ -35,6 +35,13 @@ export function who(address) {
   return address ? address.Name || address.Address || "(no sender)" : "(no sender)";
 }
 
+/** Who it is for: the first one's name, and how many more. */
+export function receivers({ To: to, Cc: cc, Bcc: bcc }) {
+  const all = [...to, ...cc, ...bcc];
+  if (!all.length) return "nobody named";
+  return all.length === 1 ? who(all[0]) : `${who(all[0])} and ${all.length - 1} more`;
+}
+
 export function full(address) {
   if (!address) return "";
   return address.Name ? `${address.Name} <${address.Address}>` : address.Address;

@@ -1,7 +1,7 @@
 // The list: however many messages there are, only the rows in sight are made and loaded.
 
 import { at, h } from "./dom.js";
-import { longTime, shortTime, size, who } from "./format.js";
+import { longTime, receivers, shortTime, size, who } from "./format.js";
 
 const PAGE = 100;
 const SPARE_ROWS = 8;
@@ -205,7 +205,8 @@ export class MessageList {
         h("input", { type: "checkbox", "aria-label": `Select ${subject}`, onchange: tick })),
       h("a", { href: `#${new URLSearchParams({ m: summary.ID })}`, onclick: open },
         h("span.line", {},
-          h("span.from", { title: summary.From?.Address ?? "" }, who(summary.From)),
+          h("span.from", { title: summary.From?.Address ?? "" }, who(summary.From),
+            h("span.to", {}, ` to ${receivers(summary)}`)),
           h("time", { datetime: summary.Created, title: longTime(summary.Created) }, shortTime(summary.Created))),
         h("span.line", {},
           h("span.subject", {}, subject),

@@ -71,10 +71,12 @@ export class Reader {
   _toolbar() {
     const { ID: id } = this.message;
     const button = (text, title, onclick, name = "button") => h(name, { type: "button", title, onclick }, text);
+    const icon = (text, name, key, onclick) =>
+      h("button.icon", { type: "button", "aria-label": name, title: `${name} (${key})`, onclick }, text);
     return h("div.toolbar", { role: "toolbar", "aria-label": "Message" },
       button("← Back", "Back to the list (Esc)", () => this.actions.back(), "button.back"),
-      button("↑", "The one above (k)", () => this.actions.step(-1), "button.icon"),
-      button("↓", "The one below (j)", () => this.actions.step(1), "button.icon"),
+      icon("↑", "The one above", "k", () => this.actions.step(-1)),
+      icon("↓", "The one below", "j", () => this.actions.step(1)),
       h("span.space"),
       button("Unread", "Set unread (u)", () => this.actions.unread([id])),
       button("Tags", "Change the tags (t)", () => this.actions.retag([id])),

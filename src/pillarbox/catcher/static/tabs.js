@@ -62,7 +62,10 @@ function isDarkPage() {
 function showHtml(message) {
   let isRemote = false;
   view.isDark ??= isDarkPage();
-  const frame = h("iframe", { title: "The message", sandbox: "", referrerpolicy: "no-referrer" });
+  // A click on a link opens a page of its own, which knows nothing of this one; all else is refused.
+  const frame = h("iframe", {
+    title: "The message", sandbox: "allow-popups allow-popups-to-escape-sandbox", referrerpolicy: "no-referrer",
+  });
   const stage = h("div.stage", {}, frame);
   const draw = () => {
     stage.dataset.width = view.width;

@@ -98,6 +98,8 @@ class _Page(StaticFiles):
             _, suffix = os.path.splitext(path)
             response.headers["Content-Type"] = TYPES.get(suffix, OCTETS)
         response.headers["Content-Security-Policy"] = PAGE_POLICY
+        # A page that a mail's link opens has no way back here, whatever the link's `rel` says.
+        response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
         response.headers["Cache-Control"] = "no-cache"
         return response
 
