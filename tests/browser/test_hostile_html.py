@@ -78,6 +78,7 @@ def test_hostile_html(name: str, stage: Stage, catcher: Catcher) -> None:
     catcher.send(mail("Hostile", "text", written(CASES[name], stage.canary)))
     [summary] = catcher.summaries()
     address = f"{catcher.address}/#m={summary['ID']}"
+    stage.reader.goto("about:blank")
     stage.reader.goto(address)
     expect(stage.reader.get_by_role("heading", level=1)).to_have_text("Hostile")
     frame = stage.reader.locator("iframe").element_handle().content_frame()

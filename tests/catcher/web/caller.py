@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ class Site:
     more: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        weakref.finalize(self, self.mailbox.close)  # when the test has done with it
         self.service = Service(mailbox=self.mailbox, **self.more)
         self.app = application(self.service, hosts=self.hosts, logins=self.logins)
 

@@ -114,11 +114,17 @@ function happened({ Type: type, Data: data }) {
   } else if (type === "error") {
     note(String(data), { isError: true });
   } else if (["delete", "truncate", "prune"].includes(type)) {
-    if (type === "truncate" || data?.ID === state.id) go({ m: "" }, { isReplaced: true });
+    if (type === "delete" && data.ID === state.id) go({ m: "" }, { isReplaced: true });
+    else if (type !== "delete" && state.id) soon("gone", closeIfGone, 100);
     soon("reload", () => list.reload(), 100);
     soon("side", loadSide, 500);
   }
   soon("counts", drawCounts, 50);
+}
+
+async function closeIfGone() {
+  const { id } = state;
+  if (id && !await api.envelope(id).catch(() => null) && id === state.id) go({ m: "" }, { isReplaced: true });
 }
 
 function up(isAgain) {
