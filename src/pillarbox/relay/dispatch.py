@@ -89,6 +89,8 @@ class Dispatcher:
         Raises:
             SpoolError: The spool cannot be used.
         """
+        # First this: what is changed from here on, `_follow` will hear of.
+        await self._shared.spool.changed(0.0)
         self._suspended = frozenset(await self._shared.spool.suspended())
         self._following = self._task(self._follow())
         self._tick()
