@@ -244,6 +244,7 @@ class SpoolConformance:
                 await draft.write(b"more")
             with pytest.raises(SpoolError, match="begin a new one"):
                 await spool.put(message(), draft)
+            await draft.discard()
         (queued,) = await spool.list()
         assert await spool.octets(queued.id) == octets
 
@@ -389,12 +390,11 @@ class SpoolConformance:
 
     async def test_senders_take_turns_one_by_one(self, open_spool: OpenSpool) -> None:
         spool = await open_spool()
-        await asyncio.gather(
-            *(spool.put(message(mail_from="bulk@example.org"), BODY) for _ in range(50))
-        )
-        await spool.put(message(mail_from="ann@example.org", created=NOW + 10), BODY)
-        senders = [(await take(spool, now=NOW + 60, limit=1)).message.mail_from for _ in range(3)]
-        assert "ann@example.org" in senders
+        two = {"bulk@example.org", "ann@example.org"}
+        for sender in two:
+            await asyncio.gather(*(spool.put(message(mail_from=sender), BODY) for _ in range(20)))
+        senders = [(await take(spool, now=NOW + 60, limit=1)).message.mail_from for _ in range(4)]
+        assert set(senders[:2]) == set(senders[2:]) == two
 
     async def test_nobody_gets_what_another_has(self, open_spool: OpenSpool) -> None:
         spool = await open_spool()

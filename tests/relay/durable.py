@@ -32,7 +32,7 @@ async def one_by_one(spool: Spool, root: Path, say: Say) -> None:
 
 async def failing(spool: Spool, root: Path, say: Say) -> None:
     """Put while it works, while the disk fails, and while it works again."""
-    bodies = {"small": BODY, "large": LARGE}
+    bodies = {"large": LARGE, "small": BODY}
     for name, body in bodies.items():
         await spool.put(message(mail_from=f"{name}@before.test"), body)
     (root / "failing").touch()

@@ -143,14 +143,16 @@ def test_a_sync_that_is_left_out_is_seen(
 
 
 SYNCS = [
-    pytest.param("-wal", ("small", "large"), "look after its disk", id="log"),
-    pytest.param("/bodies", ("large",), "look after its disk", id="body and folder"),
+    # A commit that failed may come back after a crash, and then needs its file: it is left to the
+    # next start to sweep it. The next ones are refused before anything is written.
+    pytest.param("-wal", ("small", "large"), 3, id="log"),
+    pytest.param("/bodies", ("large",), 2, id="body and folder"),
 ]
 
 
-@pytest.mark.parametrize(("part", "hit", "remedy"), SYNCS)
+@pytest.mark.parametrize(("part", "hit", "files"), SYNCS)
 async def test_a_sync_that_fails_is_no_success(
-    root: Path, recorder: Path, part: str, hit: Sequence[str], remedy: str
+    root: Path, recorder: Path, part: str, hit: Sequence[str], files: int
 ) -> None:
     notes = run("failing", root, recorder, fail=f"sync {part} {errno.EIO}")
     told = said(notes)
@@ -159,8 +161,9 @@ async def test_a_sync_that_fails_is_no_success(
         assert len(about) == 2
         for text in about:
             assert text.startswith("error" if name in hit else "safe")
-            assert (remedy in text) is (name in hit)
+            assert ("look after its disk" in text) is (name in hit)
     assert told.count("safe after") == 2
+    assert f"files {files}" in told
     assert list(unsafe(notes)) == []
     await has_what_was_called_safe(root, told)
 
@@ -226,8 +229,9 @@ async def has_what_was_called_safe(root: Path, told: Sequence[str]) -> None:
 @pytest.mark.parametrize(
     ("name", "messages", "most"),
     [
+        # Measured: 0.13 and 0.013, puts and outcomes together; a busy machine needs some more.
         pytest.param("twenty", 400, 0.3, id="20 sessions"),
-        pytest.param("two_hundred", 4000, 0.02, id="200 sessions"),
+        pytest.param("two_hundred", 4000, 0.05, id="200 sessions"),
     ],
 )
 def test_many_messages_share_a_sync(

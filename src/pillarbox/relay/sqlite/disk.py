@@ -92,9 +92,16 @@ class FileLock:
         self._path = path
         self._descriptor: int | None = None
 
+    def make(self) -> None:
+        """Make the file, and take nothing."""
+        os.close(self._open())
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+
     def take(self, *, shared: bool = False, seconds: float | None = 0.0) -> bool:
         """Take the lock, waiting so long for others; `None` is as long as it takes."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = self._open()
         deadline = None if seconds is None else time.monotonic() + seconds
         while not _try_lock(descriptor, shared=shared):
             if deadline is not None and time.monotonic() >= deadline:

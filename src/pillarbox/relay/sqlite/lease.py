@@ -75,9 +75,11 @@ WAITING_IN_LANE = """
 
 LANES_OF_DESTINATION = """
     WITH RECURSIVE lanes (lane) AS (
-        SELECT min(lane) FROM recipients WHERE lane BETWEEN ?1 AND ?2
+        SELECT min(lane) FROM recipients WHERE lane BETWEEN :first AND :last
         UNION ALL
-        SELECT (SELECT min(r.lane) FROM recipients AS r WHERE r.lane > lanes.lane AND r.lane <= ?2)
+        SELECT (
+            SELECT min(r.lane) FROM recipients AS r WHERE r.lane > lanes.lane AND r.lane <= :last
+        )
         FROM lanes WHERE lanes.lane IS NOT NULL
     )
     SELECT lane FROM lanes WHERE lane IS NOT NULL
@@ -137,8 +139,8 @@ class Leases:
     ) -> list[int]:
         """Choose messages: from each lane the one that is longest due, until there are enough."""
         first = destination << LANE_BITS
-        last = first + (1 << LANE_BITS) - 1
-        lanes = [lane for (lane,) in connection.execute(LANES_OF_DESTINATION, (first, last))]
+        bounds = {"first": first, "last": first + (1 << LANE_BITS) - 1}
+        lanes = [lane for (lane,) in connection.execute(LANES_OF_DESTINATION, bounds)]
         after = self._turns.get(destination, -1)
         lanes.sort(key=lambda lane: (lane <= after, lane))
         waiting = [
@@ -264,10 +266,14 @@ class Leases:
                 answers.append(None)
                 continue
             transaction.connection.execute(
-                "UPDATE recipients SET lease_expires = ?1,"
-                " due = iif(due IS NULL, NULL, max(?1, next_attempt))"
-                " WHERE message = ?2 AND token = ?3",
-                (renewal.expires, number_of(lease.id), lease.token),
+                "UPDATE recipients SET lease_expires = :expires,"
+                " due = iif(due IS NULL, NULL, max(:expires, next_attempt))"
+                " WHERE message = :message AND token = :token",
+                {
+                    "expires": renewal.expires,
+                    "message": number_of(lease.id),
+                    "token": lease.token,
+                },
             )
             answers.append(replace(lease, expires=renewal.expires))
         return answers
@@ -280,11 +286,16 @@ class Leases:
         for lease, reply in asked:
             done = transaction.connection.execute(
                 f"UPDATE recipients SET {QUEUED}, attempts = attempts - is_attempt,"
-                " next_attempt = iif(is_attempt, ?1, next_attempt),"
-                " due = iif(due IS NULL, NULL, iif(is_attempt, ?1, next_attempt)),"
-                " last_reply = iif(?4 = '', last_reply, ?4)"
-                " WHERE message = ?2 AND token = ?3",
-                (lease.message.created, number_of(lease.id), lease.token, reply),
+                " next_attempt = iif(is_attempt, :created, next_attempt),"
+                " due = iif(due IS NULL, NULL, iif(is_attempt, :created, next_attempt)),"
+                " last_reply = iif(:reply = '', last_reply, :reply)"
+                " WHERE message = :message AND token = :token",
+                {
+                    "created": lease.message.created,
+                    "reply": reply,
+                    "message": number_of(lease.id),
+                    "token": lease.token,
+                },
             )
             answers.append(done.rowcount > 0)
         return answers

@@ -37,11 +37,22 @@ class End:
 
 
 FINISH = f"""
-    UPDATE recipients SET {FREE}, state = ?1, next_attempt = ifnull(?2, next_attempt),
-        due = iif(?1 = {State.QUEUED} AND due IS NOT NULL, ifnull(?2, next_attempt), NULL),
-        last_reply = ifnull(?3, last_reply), is_delay_told = max(is_delay_told, ?4)
-    WHERE message = ?5 AND number = ?6
+    UPDATE recipients SET {FREE}, state = :state,
+        next_attempt = ifnull(:next_attempt, next_attempt),
+        due = iif(
+            :state = {State.QUEUED} AND due IS NOT NULL, ifnull(:next_attempt, next_attempt), NULL
+        ),
+        last_reply = ifnull(:reply, last_reply),
+        is_delay_told = max(is_delay_told, :is_delay_told)
+    WHERE message = :message AND number = :number
 """
+
+
+STATES = {
+    Result.DELIVERED: State.DELIVERED,
+    Result.FAILED: State.FAILED,
+    Result.DEFERRED: State.QUEUED,
+}
 
 
 class Outcomes:
@@ -99,7 +110,8 @@ class Outcomes:
         connection.executemany(
             FINISH,
             [
-                (*_after(end.outcomes.get(recipient.number)), number, recipient.number)
+                _after(end.outcomes.get(recipient.number))
+                | {"message": number, "number": recipient.number}
                 for recipient in lease.recipients
             ],
         )
@@ -135,18 +147,21 @@ def remove(
         connection.execute(f"DELETE FROM recipients WHERE message IN ({marks(some)})", some)
 
 
-def _after(outcome: Outcome | None) -> tuple[int, float | None, str | None, bool]:
-    """Give the state, next attempt, reply and is_delay_told after an attempt."""
+def _after(outcome: Outcome | None) -> dict[str, object]:
+    """Give what FINISH writes; `None` is what stays as it is."""
     if outcome is None:
-        return State.QUEUED, None, None, False
-    match outcome.result:
-        case Result.DELIVERED:
-            state, next_attempt = State.DELIVERED, None
-        case Result.FAILED:
-            state, next_attempt = State.FAILED, None
-        case Result.DEFERRED:
-            state, next_attempt = State.QUEUED, outcome.next_attempt
-    return state, next_attempt, outcome.reply, outcome.is_delay_told
+        return {
+            "state": State.QUEUED,
+            "next_attempt": None,
+            "reply": None,
+            "is_delay_told": False,
+        }
+    return {
+        "state": STATES[outcome.result],
+        "next_attempt": outcome.next_attempt if outcome.result is Result.DEFERRED else None,
+        "reply": outcome.reply,
+        "is_delay_told": outcome.is_delay_told,
+    }
 
 
 def _removal(bodies: Bodies, file: str) -> Callable[[], None]:

@@ -43,12 +43,12 @@ NEXT_DUE = f"""
 # Reads all messages, which are short rows: nobody asks often, and no commit waits for it.
 LATE = f"""
     SELECT m.id FROM messages AS m
-    WHERE NOT m.is_held AND (m.expires <= ?1 OR m.created < ?2)
+    WHERE NOT m.is_held AND (m.expires <= :now OR m.created < :created_before)
     AND EXISTS (
         SELECT 1 FROM recipients AS r WHERE r.message = m.id
-        AND {free("r", "?1")} AND (m.expires <= ?1 OR NOT r.is_delay_told)
+        AND {free("r", ":now")} AND (m.expires <= :now OR NOT r.is_delay_told)
     )
-    ORDER BY m.id LIMIT ?3
+    ORDER BY m.id LIMIT :limit
 """
 
 MESSAGES = "SELECT count(*), total(size), total(is_held), min(id) FROM messages"
@@ -75,7 +75,8 @@ def late(
     connection: sqlite3.Connection, now: float, created_before: float, limit: int
 ) -> Sequence[int]:
     """Find messages whose senders have something to be told."""
-    return [number for (number,) in connection.execute(LATE, (now, created_before, limit))]
+    values = {"now": now, "created_before": created_before, "limit": limit}
+    return [number for (number,) in connection.execute(LATE, values)]
 
 
 def listed(

@@ -89,11 +89,9 @@ class SqliteSpool:
         # One connection writes, and one reads beside it: a listing holds up no commit.
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="pillarbox-spool-reader")
         self._reader: sqlite3.Connection | None = None
+        self._others = FileLock(folder / "visitors")
         self._writer = Writer(
-            partial(connect, folder),
-            self._explain,
-            others=FileLock(folder / "visitors"),
-            is_visitor=is_visitor,
+            partial(connect, folder), self._explain, others=self._others, is_visitor=is_visitor
         )
         self._seen_version: int | None = None
         self._is_closed = False
@@ -155,6 +153,8 @@ class SqliteSpool:
             )
         if not self._is_visitor:
             self._lock.sign()
+            # By its owner, lest a visitor that is root make one that the owner cannot open.
+            self._others.make()
         try:
             with contextlib.closing(connect(self._folder)) as writing:
                 prepare(writing, self._folder)
