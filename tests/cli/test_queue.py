@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import time
 from email import message_from_bytes
 from pathlib import Path
@@ -258,6 +259,20 @@ def test_no_notification_is_bounced_with_what_it_tells_of(tmp_path: Path) -> Non
     fill(tmp_path, *[message("ann@example.org", "ben@example.net")] * 3)
     assert queue(tmp_path, "bounce", "--to", "*") == "3 messages bounced\n"
     assert len(listed(tmp_path, "--from", "<>")) == 3
+
+
+def test_what_is_being_tried_is_not_bounced(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        to = silent.getsockname()[1]
+        with relaying(tmp_path, to=to) as (_, port), Client(port) as client:
+            name = client.deliver(MESSAGE).rpartition(" ")[2]
+            until(lambda: "being tried" in queue(tmp_path, "list"))
+            arguments = ["queue", "bounce", name, "--spool", str(tmp_path / "spool")]
+            result = CliRunner().invoke(pillarbox, arguments)
+    assert (result.exit_code, result.stdout) == (0, "0 messages bounced\n")
+    assert result.stderr == (
+        "pillarbox: 1 message is being tried now, and may be delivered; bounce again what is not\n"
+    )
 
 
 def test_bounce_by_dns(tmp_path: Path) -> None:

@@ -405,6 +405,19 @@ async def test_what_xclient_tells(
     assert said == (OK if may else DENIED)
 
 
+@pytest.mark.parametrize("told", [b"NAME=a.example", b"HELO=localhost", b"PORT=25"])
+async def test_a_front_server_that_does_not_tell_for_whom(in_memory: InMemory, told: bytes) -> None:
+    said = await ask(
+        in_memory,
+        f"<{ELSEWHERE}>",
+        permission=Permission(networks=FRONTS),
+        peername=FRONT,
+        before=b"EHLO front.test\r\nXCLIENT " + told + b"\r\n",
+        xclient_networks=FRONTS,
+    )
+    assert said == DENIED
+
+
 @pytest.mark.parametrize("front", [FRONT, ("127.0.0.1", 4711)])
 async def test_a_front_server_that_tells_of_nobody(
     in_memory: InMemory, front: tuple[str, int]

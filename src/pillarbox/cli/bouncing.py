@@ -27,10 +27,10 @@ LEASE_SECONDS = 60.0
 PAGE = 500
 
 
-async def bounce(spool: Spool, selection: Selection, *, hostname: str | None) -> int:
-    """Give messages up; tell how many.
+async def bounce(spool: Spool, selection: Selection, *, hostname: str | None) -> tuple[int, int]:
+    """Give messages up; tell how many, and how many are being tried at this moment.
 
-    What is being tried at this moment is left alone: it may be delivered.
+    Those are left alone: they may be delivered.
 
     Args:
         spool: Where they are.
@@ -52,13 +52,15 @@ async def bounce(spool: Spool, selection: Selection, *, hostname: str | None) ->
     while page := await spool.list(selection, start=len(ids), limit=PAGE):
         ids += [message.id for message in page]
     bounced: set[str] = set()
+    left = 0
     for start in range(0, len(ids), PAGE):
         these = Selection(ids=tuple(ids[start : start + PAGE]))
         while leases := await spool.lease_all(these, time.time(), seconds=LEASE_SECONDS):
             for lease in leases:
                 if await _give_up(spool, lease, name):
                     bounced.add(lease.id)
-    return len(bounced)
+        left += len(await spool.list(these, limit=PAGE))
+    return len(bounced), left
 
 
 async def _give_up(spool: Spool, lease: Lease, hostname: str) -> bool:

@@ -18,7 +18,7 @@ import cloup
 
 from pillarbox.cli.command import command
 from pillarbox.cli.errors import Failure
-from pillarbox.cli.relay import DEFAULT_SPOOL, spool_folder
+from pillarbox.cli.relay_config import DEFAULT_SPOOL, spool_folder
 
 if TYPE_CHECKING:
     from pillarbox.cli.queue_view import View
@@ -270,9 +270,17 @@ async def _delete(spool: Spool, asked: Asked) -> int:
 async def _bounce(spool: Spool, asked: Asked) -> int:
     from pillarbox.cli.bouncing import bounce
 
-    return await _change(
-        asked, spool, "bounced", lambda chosen: bounce(spool, chosen, hostname=asked.hostname)
-    )
+    async def give_up(chosen: Selection) -> int:
+        bounced, left = await bounce(spool, chosen, hostname=asked.hostname)
+        if left:
+            who = "1 message is" if left == 1 else f"{left} messages are"
+            click.echo(
+                f"pillarbox: {who} being tried now, and may be delivered; bounce again what is not",
+                err=True,
+            )
+        return bounced
+
+    return await _change(asked, spool, "bounced", give_up)
 
 
 async def _change(

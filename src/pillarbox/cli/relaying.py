@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pillarbox.cli.errors import Failure
 from pillarbox.cli.options import Listening
-from pillarbox.cli.relay import Relaying
+from pillarbox.cli.relay_config import RelayConfig
 from pillarbox.cli.run import Opening, run
 from pillarbox.listen import ListenAddress
 from pillarbox.relay.dsn import Reporter
@@ -42,7 +42,7 @@ DRAIN_SECONDS = 30.0
 LEAST_DRAIN_SECONDS = 2.0
 
 
-def serve_relay(listening: Listening, options: Relaying) -> None:
+def serve_relay(listening: Listening, options: RelayConfig) -> None:
     """Take mail and deliver it, until a signal comes.
 
     Raises:
@@ -64,7 +64,7 @@ class _Running:
         options: What it does.
     """
 
-    def __init__(self, options: Relaying) -> None:
+    def __init__(self, options: RelayConfig) -> None:
         self._options = options
         self._routes = _routes(options)
         self._opening: Opening | None = None
@@ -196,7 +196,7 @@ class _Running:
             await asyncio.sleep(LOOK_SECONDS)
 
 
-def _routes(options: Relaying) -> Routes:
+def _routes(options: RelayConfig) -> Routes:
     hop = options.next_hop
     resolver: Resolver = SystemResolver()
     if hop is None:

@@ -84,7 +84,7 @@ class Permission:
         if comparable_domain(path.domain) not in self._relayed:
             return RELAYING_DENIED
         # The next server may still obey a%b@c, b!a@c or "a@b"@c, and would for one that it trusts.
-        local_part = unicodedata.normalize("NFKC", path.unquoted_local_part)
+        local_part = unicodedata.normalize("NFKC", path.local_part)
         return HOLDS_A_ROUTE if any(char in local_part for char in "%!@") else None
 
     def trusts(self, session: Session) -> bool:
