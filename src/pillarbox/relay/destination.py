@@ -408,7 +408,9 @@ class Destination:
                 if made.is_void and (not made.fault or shared.is_closing):
                     await self._return(held)
                 else:
-                    session.writing = self._later(self._write(held, made, began, session))
+                    session.writing = asyncio.get_running_loop().create_task(
+                        self._write(held, made, began, session)
+                    )
                 self._learn(session, made.fault)
                 if (
                     not session.client.is_open
