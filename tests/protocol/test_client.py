@@ -504,6 +504,18 @@ def test_what_cannot_be_sent_changes_nothing(action: Action) -> None:
     assert connection.data_to_send() == b"MAIL FROM:<ann@example.org>\r\n"
 
 
+def test_when_the_whole_message_is_out() -> None:
+    connection = waiting_for_a_part()
+    assert not connection.is_ending
+    connection.send_part(b"a\r\n")
+    assert not connection.is_ending
+    connection.send_part(b"b\r\n", is_last=True)
+    assert connection.is_ending
+    connection.receive_data(b"250 OK\r\n")
+    assert isinstance(connection.next_event(), Sent)
+    assert not connection.is_ending
+
+
 def test_part_that_cannot_be_sent_ends_the_session_without_a_message() -> None:
     connection = waiting_for_a_part()
     connection.send_part(b"a\r\n")

@@ -10,7 +10,7 @@ import asyncio
 import heapq
 import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pillarbox import Server
@@ -199,11 +199,11 @@ class FakeResolver:
 
     def __init__(
         self,
-        exchangers: dict[str, Sequence[tuple[int, str]] | Exception] | None = None,
-        addresses: dict[str, Sequence[str] | Exception] | None = None,
+        exchangers: Mapping[str, Sequence[tuple[int, str]] | Exception] | None = None,
+        addresses: Mapping[str, Sequence[str] | Exception] | None = None,
     ) -> None:
-        self.exchangers = exchangers or {}
-        self.hosts = addresses or {}
+        self.exchangers = dict(exchangers or {})
+        self.hosts = dict(addresses or {})
         self.asked: list[str] = []
 
     async def mail_exchangers(self, domain: str) -> Sequence[MailExchanger]:

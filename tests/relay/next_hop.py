@@ -70,7 +70,7 @@ class NextHopServer:
         await say("greeting", "220 next.test")
         taken = 0
         has_sender = False
-        while line := (await reader.readline()).decode():
+        while line := (await reader.readline()).decode("latin-1"):
             self.commands.append(line.rstrip())
             verb = line[:4].upper().rstrip()
             if verb in ("EHLO", "LHLO"):

@@ -3,92 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from pillarbox import Server, serve
-from pillarbox.protocol.client_state import Timeouts
 from pillarbox.protocol.dsn import MailDsn, Notify, RcptDsn, Return
 from pillarbox.protocol.reply import Reply
-from pillarbox.relay.event import Attempted
-from pillarbox.relay.mx import MailExchangers
-from pillarbox.relay.relay import Relay
-from pillarbox.relay.resolver import SystemResolver
-from pillarbox.relay.route import NextHop, Routes
 from pillarbox.relay.schedule import Limits
-from pillarbox.relay.spool import NewMessage, NewRecipient, QueuedMessage, Result, SpoolError
+from pillarbox.relay.spool import NewRecipient, Result, SpoolError
 from pillarbox.testing import Recorder
 from tests.asyncio.wire import config
-from tests.relay.memory_spool import MemorySpool
 from tests.relay.network import TEXT
-from tests.relay.next_hop import DROP, HALF, HANG, SLOW, NextHopServer, serving
+from tests.relay.next_hop import DROP, HALF, HANG, SLOW, serving
+from tests.relay.sending import between, relaying
 
 pytestmark = pytest.mark.usefixtures("new_loop")
 
-SOON = Timeouts.all(0.2)
 LARGE = b"Subject: large\r\n\r\n" + b"0123456789abcdef" * 4 * 10_000 + b"\r\n"
-
-
-class Sending:
-    """A relay to a next hop, and what came of each attempt."""
-
-    def __init__(self, to: str, **options: Any) -> None:
-        self.spool = MemorySpool()
-        self.routes = Routes(NextHop.parse(to), resolver=MailExchangers(SystemResolver()))
-        options = {"timeouts": SOON, "hostname": "relay.test", **options}
-        self.relay = Relay(self.spool, self.routes, **options)
-        self.events: asyncio.Queue[Attempted] = asyncio.Queue()
-        self.relay.subscribe(self.events.put_nowait)
-
-    async def put(self, *to: str | NewRecipient, text: bytes = TEXT, **values: Any) -> None:
-        """Submit a message."""
-        now = time.time()
-        recipients = tuple(
-            one
-            if isinstance(one, NewRecipient)
-            else NewRecipient(address=one, destination=self.routes.destination(one))
-            for one in to or ("bob@example.org",)
-        )
-        values = {"mail_from": "ann@example.org", "created": now, "expires": now + 1000, **values}
-        await self.relay.submit(NewMessage(recipients=recipients, **values), text)
-
-    async def send(self, *to: str | NewRecipient, **values: Any) -> Attempted:
-        """Submit a message, and wait for what came of it."""
-        await self.put(*to, **values)
-        return await self.events.get()
-
-    async def results(self, *to: str | NewRecipient, **values: Any) -> list[tuple[str, str]]:
-        event = await self.send(*to, **values)
-        return [(one.result.value, one.reply) for one in event.recipients]
-
-    async def queued(self) -> list[QueuedMessage]:
-        return list(await self.spool.list())
-
-
-@contextlib.asynccontextmanager
-async def relaying(to: str, **options: Any) -> AsyncIterator[Sending]:
-    sending = Sending(to, **options)
-    await sending.relay.start()
-    try:
-        yield sending
-    finally:
-        await sending.relay.close(seconds=2)
-
-
-@contextlib.asynccontextmanager
-async def between(
-    faults: dict[str, str] | None = None, *, scheme: str = "smtp", **values: Any
-) -> AsyncIterator[tuple[NextHopServer, Sending]]:
-    async with (
-        serving(faults, **values) as server,
-        relaying(f"{scheme}://127.0.0.1:{server.port}") as sending,
-    ):
-        yield server, sending
 
 
 # What goes well

@@ -44,12 +44,14 @@ class ClientWire(asyncio.Protocol):
         """What broke TLS, in the handshake or later."""
         self._protocol = protocol
         self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bool] | None = None
         self._is_paused = False
         self._is_ended = False
         self._is_lost = asyncio.Event()
         self._steps = -1
         self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._tls: TlsLayer | None = None
         self._is_shaking_hands = False
         self._first = b""  # of what came where TLS was due
@@ -99,7 +101,7 @@ class ClientWire(asyncio.Protocol):
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            self._waiter.set_result(True)
 
     # TLS
 
@@ -193,18 +195,40 @@ class ClientWire(asyncio.Protocol):
         if self._is_paused and self._transport is not None and not self._is_lost.is_set():
             self._is_paused = False
             self._transport.resume_reading()
+        if self._timer is None or self._deadline < self._timer_at:
+            self._set_timer(loop)
         self._waiter = loop.create_future()
         try:
-            async with asyncio.timeout_at(self._deadline):
-                await self._waiter
-        except TimeoutError:
-            return False
+            return await self._waiter
         finally:
             self._waiter = None
-        return True
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look at the clock at the deadline.
+
+        A timer for each wait costs as much as all else in it: one that comes too early, because
+        the server answered, is set anew.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = self._deadline
+        self._timer = loop.call_at(self._deadline, self._check_deadline, loop)
+
+    def _check_deadline(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if self._waiter is None or self._waiter.done():
+            return
+        # The timer of uvloop goes by milliseconds, and may come a little early.
+        if self._timer_at >= self._deadline or loop.time() >= self._deadline:
+            self._waiter.set_result(False)
+        else:
+            self._set_timer(loop)
 
     async def close(self) -> None:
         """Drop the connection, and wait until it is gone."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         transport, tls = self._transport, self._tls
         if transport is None:
             return

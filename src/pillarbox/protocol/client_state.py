@@ -88,6 +88,9 @@ class Awaited(enum.Enum):
     LAST = "BDAT LAST"
     QUIT = "QUIT"
 
+    # It is looked up a dozen times for each message, and Enum's own hash is written in Python.
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

@@ -46,9 +46,10 @@ class DataWriter:
         """
         self.check(part, is_last=is_last)
         self.octets += len(part)
-        joined = self._tail + part
-        stuffed = joined.replace(b"\r\n.", b"\r\n..")[len(self._tail) :]
-        self._tail = joined[-2:]
+        stuffed = part
+        if b"\r\n." in part or b"\r\n." in self._tail + part[:2]:
+            stuffed = (self._tail + part).replace(b"\r\n.", b"\r\n..")[len(self._tail) :]
+        self._tail = (self._tail + part[-2:])[-2:]
         if not is_last:
             return stuffed
         return stuffed + (b".\r\n" if self._tail == b"\r\n" else b"\r\n.\r\n")

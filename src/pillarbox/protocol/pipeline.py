@@ -21,6 +21,10 @@ __all__ = ["MAX_CHUNKS_WAITING", "Pipeline"]
 # to stop soon after one is refused.
 MAX_CHUNKS_WAITING: Final = 8
 
+_FIRST_DIGITS: Final = {
+    awaited: frozenset((*answer.success, 4, 5)) for awaited, answer in ANSWERS.items()
+}
+
 
 class Pipeline:
     """What is to be said, what was said, and what answers are due.
@@ -149,18 +153,22 @@ class Pipeline:
         if reply is None:
             return None
         self.steps += 1
-        if reply.code == 334:
-            # SCRAM's messages are enough to try passwords on, at leisure and unseen.
-            self._show("S: ", b"334 (challenge)")
-        else:
-            for line in self._replies.lines:
-                self._show("S: ", line)
+        if self._trace is not None:
+            self._show_reply(reply)
         if not self.awaited:
             return reply, None
         awaited = self.awaited.popleft()
-        if reply.code // 100 not in (*ANSWERS[awaited].success, 4, 5):
+        if reply.code // 100 not in _FIRST_DIGITS[awaited]:
             raise broken(f"{awaited.value} was answered by {reply}")
         return reply, awaited
+
+    def _show_reply(self, reply: Reply) -> None:
+        if reply.code == 334:
+            # SCRAM's messages are enough to try passwords on, at leisure and unseen.
+            self._show("S: ", b"334 (challenge)")
+            return
+        for line in self._replies.lines:
+            self._show("S: ", line)
 
     def _show(self, side: str, line: bytes) -> None:
         if self._trace is not None:

@@ -7,7 +7,6 @@ after the final dot it may have been delivered all the same, which is told (RFC 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
@@ -20,14 +19,11 @@ from pillarbox.protocol.event import NO_RCPT_DSN, BodyType
 from pillarbox.protocol.outgoing import NEEDS_REQUIRETLS, TOO_MANY_RECIPIENTS, Recipient
 from pillarbox.protocol.reply import Reply
 from pillarbox.protocol.reply_parser import Extensions
+from pillarbox.relay.lease import Held
 from pillarbox.relay.route import Hop, TlsPolicy
 from pillarbox.relay.spool import Lease, LeasedRecipient, Result, SpoolError
 
-__all__ = ["DOT_MARGIN_SECONDS", "Answer", "Attempt", "Held", "Session", "attempt"]
-
-# The final dot is not sent when the lease ends before a server could well have answered: somebody
-# else would deliver the message once more.
-DOT_MARGIN_SECONDS: Final = 30.0
+__all__ = ["Answer", "Attempt", "Session", "attempt"]
 
 # A message from a file is read whole up to this size: the client looks at it before it says MAIL.
 WHOLE_OCTETS: Final = 262_144
@@ -77,31 +73,6 @@ class Attempt:
     trouble: str = ""
 
 
-class Held:
-    """A lease in our hands, which is renewed under a delivery that takes long.
-
-    Args:
-        lease: The lease.
-        now: Tells the time.
-    """
-
-    __slots__ = ("client", "is_lost", "is_renewing", "lease", "now")
-
-    def __init__(self, lease: Lease, now: Callable[[], float]) -> None:
-        self.lease = lease
-        self.now = now
-        self.client: Client | None = None
-        """The session that it goes over now."""
-        self.is_lost = False
-        """Whether it has been given up: it is somebody else's, or will be before all is sent."""
-        self.is_renewing = False
-
-    @property
-    def may_end(self) -> bool:
-        """Whether enough time is left to send the final dot."""
-        return not self.is_lost and self.lease.expires - self.now() >= DOT_MARGIN_SECONDS
-
-
 class LeaseShort(Exception):
     """There is too little time left to end the message."""
 
@@ -114,19 +85,11 @@ class Session:
         client: The session.
         hop: The server.
         messages: How many messages went over it.
-        writing: Writes the outcome of the one before, while the next one is on its way.
     """
 
     client: Client
     hop: Hop
     messages: int = 0
-    writing: asyncio.Task[None] | None = None
-
-    async def written(self) -> None:
-        """Wait until the outcome of the last message is on record."""
-        if self.writing is not None:
-            await self.writing
-            self.writing = None
 
 
 async def attempt(

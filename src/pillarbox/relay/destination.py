@@ -1,8 +1,8 @@
-"""One destination: what waits for it, and the sessions that take one message after the other.
+"""One destination: what waits for it, and how many sessions there are for it (session.py).
 
-Each session is one task, for as long as it lasts: it takes a lease, opens a connection if it has
-none, delivers, and takes the next. The outcome is written while the next message is on its way. A
-destination that is down is probed by one session with one message; all others wait in the spool.
+Leases wait in memory, up to a bound, and are taken from the spool when they run short. What is down
+is probed by one session with one message, while all others wait in the spool; when it is back,
+sessions are opened as the window allows (schedule.py).
 """
 
 from __future__ import annotations
@@ -10,51 +10,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
-from typing import Any, cast
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from pillarbox.log import visible
-from pillarbox.relay.backlog import Backlog
-from pillarbox.relay.clock import Clock
-from pillarbox.relay.delivery import Attempt, Held, Session, attempt
-from pillarbox.relay.event import RelayCounters
-from pillarbox.relay.pool import Pool, Unreachable
-from pillarbox.relay.record import Recorder
+from pillarbox.relay.delivery import Session
+from pillarbox.relay.lease import Held
+from pillarbox.relay.pool import Unreachable
 from pillarbox.relay.route import NoRoute
-from pillarbox.relay.schedule import Limits, Ready, Window
-from pillarbox.relay.spool import Lease, Spool, SpoolError
+from pillarbox.relay.schedule import Ready, Window
+from pillarbox.relay.session import deliver_all
+from pillarbox.relay.shared import Shared
+from pillarbox.relay.spool import Lease, SpoolError
 
-__all__ = ["Destination", "Shared"]
+__all__ = ["Destination"]
 
 log = logging.getLogger("pillarbox")
 
 # A spool that cannot be used is asked again after so long.
 SPOOL_WAIT_SECONDS = 5.0
-
-
-@dataclass(slots=True)
-class Shared:
-    """What all destinations have in common."""
-
-    spool: Spool
-    pool: Pool
-    clock: Clock
-    limits: Limits
-    recorder: Recorder
-    backlog: Backlog
-    counters: RelayCounters
-    held: set[Held] = field(default_factory=set)
-    """All leases that are being delivered."""
-    sessions: int = 0
-    """How many sessions there are in all."""
-    memory_octets: int = 0
-    """What waits in memory for a session."""
-    is_closing: bool = False
-    hungry: dict[Destination, None] = field(default_factory=dict)
-    """Destinations that could have no session, since there are too many in all."""
-    make_room: Callable[[], None] = lambda: None
-    """Closes a session that has nothing to do."""
 
 
 @dataclass(slots=True, eq=False)
@@ -174,9 +149,13 @@ class Destination:
 
     def _begin(self) -> None:
         self._shared.sessions += 1
-        task = asyncio.get_running_loop().create_task(self._session())
+        task = asyncio.get_running_loop().create_task(self._run())
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+
+    async def _run(self) -> None:
+        self._promised -= 1
+        await deliver_all(self, self._shared)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -264,22 +243,11 @@ class Destination:
         self._shared.memory_octets -= self._ready.octets
         leases = self._ready.clear()
         if leases:
-            self._later(self._give_back(leases, reply))
+            self._later(self.give_back(leases, reply))
 
-    async def _give_back(self, leases: list[Lease], reply: str = "") -> None:
-        spool = self._shared.spool
-        for start in range(0, len(leases), 100):
-            done = await asyncio.gather(
-                *(spool.give_back(lease, reply=reply) for lease in leases[start : start + 100]),
-                return_exceptions=True,
-            )
-            for error in done:
-                if isinstance(error, SpoolError):
-                    text = visible(str(error))
-                    log.error("the spool: %s; messages wait for their lease to end", text)
-                    return
-                if isinstance(error, BaseException):
-                    raise error
+    async def give_back(self, leases: Sequence[Lease], reply: str = "") -> None:
+        """Let the spool have leases that nobody acted on, to be leased again."""
+        await self._shared.leases.give_back(leases, reply)
         self.mark()
 
     def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -288,7 +256,7 @@ class Destination:
         task.add_done_callback(self._chores.discard)
         return task
 
-    async def _next(self, session: Session | None) -> Held | None:
+    async def next(self, session: Session | None) -> Held | None:
         """Give the next lease, waiting for one if there is a session to use it; `None` ends it."""
         shared = self._shared
         while self._runs() and len(self._tasks) <= max(1, self._window.size):
@@ -296,13 +264,9 @@ class Destination:
             if lease is not None:
                 if self._has_more and not self._is_down and len(self._ready) < self._window.size:
                     self._fill()
-                held = Held(lease, shared.clock.now)
-                shared.held.add(held)
-                if lease.expires - shared.clock.now() > shared.limits.lease_seconds / 2:
+                held = await shared.leases.hold(lease)
+                if held is not None:
                     return held
-                if await self.renew(held):
-                    return held
-                shared.held.discard(held)
             elif self._has_more:
                 await self._fill()
             elif session is None or not session.client.is_open or shared.hungry:
@@ -349,149 +313,43 @@ class Destination:
         else:
             self.give_back_all()
 
-    async def renew(self, held: Held) -> bool:
-        """Ask for more time; tell whether there is enough."""
-        shared = self._shared
-        held.is_renewing = True
-        try:
-            lease = await shared.spool.renew(
-                held.lease, shared.clock.now(), seconds=shared.limits.lease_seconds
-            )
-        except SpoolError as error:
-            log.error("%s: its lease was not renewed: %s", held.lease.id, visible(str(error)))
-            return held.may_end
-        finally:
-            held.is_renewing = False
-        if lease is None:
-            held.is_lost = True
-            return False
-        held.lease = lease
-        return True
+    def _pause(self, seconds: float) -> None:
+        self.down_until = self._shared.clock.now() + seconds
 
-    def watch(self, held: Held) -> None:
-        """Renew the lease of a delivery that takes long, or end it before it does harm."""
-        left = held.lease.expires - self._shared.clock.now()
-        if left < self._shared.limits.lease_seconds / 2 and not held.is_renewing:
-            held.is_renewing = True
-            self._later(self._renew_in_time(held))
+    # What sessions tell
 
-    async def _renew_in_time(self, held: Held) -> None:
-        await self.renew(held)
-        if held.client is not None and not held.may_end and not held.client.protocol.is_ending:
-            log.warning(
-                "%s: given up in the middle, since its lease is over; it is tried again",
-                held.lease.id,
-            )
-            await held.client.abort()
-
-    # Sessions
-
-    async def _session(self) -> None:
-        """Deliver one message after the other, as long as there are any."""
-        self._promised -= 1
-        shared = self._shared
-        session: Session | None = None
-        held: Held | None = None
-        try:
-            while (held := await self._next(session)) is not None:
-                if session is None and (session := await self._open(held)) is None:
-                    continue
-                began = shared.clock.now()
-                made = await self._attempt(session, held)
-                if made.is_void and session.messages > 1 and not shared.is_closing:
-                    # A server may end a session that was used; that says nothing of the next.
-                    self._disconnected()
-                    if (session := await self._open(held)) is None:
-                        continue
-                    made = await self._attempt(session, held)
-                await session.written()
-                if made.is_void and (not made.fault or shared.is_closing):
-                    await self._return(held)
-                else:
-                    session.writing = self._later(self._write(held, made, began, session))
-                self._learn(session, made.fault)
-                if (
-                    not session.client.is_open
-                    or session.messages >= shared.limits.messages_per_session
-                ):
-                    await self._leave(session)
-                    session = None
-                    if shared.hungry:
-                        return
-        except BaseException:
-            if held is not None and held in shared.held:
-                await self._return(held)
-            raise
-        finally:
-            if session is not None:
-                await self._leave(session)
-
-    async def _attempt(self, session: Session, held: Held) -> Attempt:
-        self._shared.counters.attempts += 1
-        made = await attempt(session, held, self._shared.spool.read)
-        if made.trouble:
-            log.error("%s: cannot be read: %s", held.lease.id, visible(made.trouble))
-        return made
-
-    async def _leave(self, session: Session) -> None:
-        self._disconnected()
-        await session.client.quit()
-        await session.written()
-
-    def _disconnected(self) -> None:
-        self._connected -= 1
-        self._shared.counters.sessions_open -= 1
-
-    async def _write(self, held: Held, made: Attempt, began: float, session: Session) -> None:
-        try:
-            await self._shared.recorder.record(held.lease, made, began=began, session=session)
-        except Exception:
-            log.exception(
-                "%s: what became of it is not on record; it is tried again", held.lease.id
-            )
-        finally:
-            self._shared.held.discard(held)
-
-    async def _return(self, held: Held, reply: str = "") -> None:
-        self._shared.held.discard(held)
-        await self._give_back([held.lease], reply)
-
-    async def _open(self, held: Held) -> Session | None:
-        """Open a session; where there is none, see to the lease."""
-        shared = self._shared
-        task = cast("asyncio.Task[None]", asyncio.current_task())
+    def opening(self, task: asyncio.Task[None]) -> None:
+        """Take note that a session is being opened; until it is, the task may be cancelled."""
         self._opening.add(task)
-        try:
-            session = await shared.pool.open(self.name)
-        except NoRoute as error:
-            shared.held.discard(held)
-            await shared.recorder.fail(held.lease, error.reply)
-            return None
-        except Unreachable as error:
-            self._down(error)
-            await self._return(held, str(error.reply))
-            return None
-        finally:
-            self._opening.discard(task)
-        self._connected += 1
-        shared.counters.sessions_open += 1
-        if self._is_down:
-            self._is_down = False
-            self._window.restart()
-            self.wake()
-        return session
 
-    def _down(self, error: Unreachable) -> None:
-        """Take note that no further session is to be had."""
+    def opened(self, task: asyncio.Task[None], error: Unreachable | NoRoute | None = None) -> None:
+        """Take note that it is open, or not to be had."""
+        self._opening.discard(task)
+        if isinstance(error, Unreachable):
+            self._is_out_of_reach(error)
+        elif error is None:
+            self._connected += 1
+            self._shared.counters.sessions_open += 1
+            if self._is_down:
+                self._is_down = False
+                self._window.restart()
+                self.wake()
+
+    def _is_out_of_reach(self, error: Unreachable) -> None:
         if self._connected:
             # It has no room for more, and that is no reason to leave those alone that are open.
             self._window.narrow(self._connected)
-            return
-        self._is_down = True
-        self.down_until = max(error.until, self.down_until)
-        self.give_back_all(str(error.reply))
+        else:
+            self._is_down = True
+            self.down_until = max(error.until, self.down_until)
+            self.give_back_all(str(error.reply))
 
-    def _learn(self, session: Session, fault: str) -> None:
+    def left(self) -> None:
+        """Take note that a session is closed."""
+        self._connected -= 1
+        self._shared.counters.sessions_open -= 1
+
+    def learn(self, session: Session, fault: str) -> None:
         """Draw conclusions from how a session went."""
         if not fault:
             size = self._window.size
@@ -504,6 +362,3 @@ class Destination:
             self._is_down = True
             self.down_until = self._shared.pool.blame(session.hop, fault)
             self.give_back_all()
-
-    def _pause(self, seconds: float) -> None:
-        self.down_until = self._shared.clock.now() + seconds

@@ -14,7 +14,8 @@ from typing import Any
 
 from pillarbox.log import visible
 from pillarbox.relay.clock import Timer
-from pillarbox.relay.destination import Destination, Shared
+from pillarbox.relay.destination import Destination
+from pillarbox.relay.shared import Shared
 from pillarbox.relay.spool import Lease, SpoolError
 
 __all__ = ["Dispatcher"]
@@ -113,11 +114,9 @@ class Dispatcher:
             log.warning(
                 "%d deliveries did not end within %.0f seconds and are broken off; they are tried"
                 " again at the next start",
-                *(len(shared.held), seconds),
+                *(len(shared.leases), seconds),
             )
-            await asyncio.gather(
-                *(held.client.abort() for held in tuple(shared.held) if held.client is not None)
-            )
+            await shared.leases.abort()
             done, _ = await asyncio.wait((ending,), timeout=ABORT_SECONDS)
         if not done:
             for destination in self._destinations.values():
@@ -134,8 +133,7 @@ class Dispatcher:
         shared = self._shared
         now = shared.clock.now()
         shared.backlog.tick(now)
-        for held in tuple(shared.held):
-            self.destination(held.lease.destination).watch(held)
+        shared.leases.watch()
         for name, destination in tuple(self._destinations.items()):
             destination.tick(now)
             if destination.is_finished:

@@ -282,13 +282,15 @@ class Recorder:
         answers: Mapping[int, Answer],
         session: Session | None,
     ) -> None:
-        server = str(session.hop) if session else "nobody"
+        server = str(session.hop) if session else ""
         for recipient in lease.recipients:
             verdict = verdicts.get(recipient.number)
             if verdict is None or verdict.outcome.result is Result.DELIVERED:
                 continue
             address = visible(recipient.address)
             said = visible(verdict.outcome.reply)
+            if answers[recipient.number].is_remote and session is not None:
+                said = f"{said} ({server})"
             if answers[recipient.number].is_in_doubt:
                 log.warning(
                     "%s: to %s: %s was sent the whole message and did not answer: %s; it is tried"

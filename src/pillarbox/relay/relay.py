@@ -23,14 +23,15 @@ from dataclasses import replace
 from pillarbox.protocol.client_state import Timeouts
 from pillarbox.relay.backlog import Backlog
 from pillarbox.relay.clock import Clock, SystemClock
-from pillarbox.relay.destination import Shared
 from pillarbox.relay.dispatch import Dispatcher
 from pillarbox.relay.event import Attempted, RelayCounters
+from pillarbox.relay.lease import Leases
 from pillarbox.relay.notice import NoNotices, Notices
 from pillarbox.relay.pool import HOST_BACKOFF, Connector, Pool, connect_to
 from pillarbox.relay.record import Recorder
 from pillarbox.relay.route import Route
 from pillarbox.relay.schedule import Limits
+from pillarbox.relay.shared import Shared
 from pillarbox.relay.spool import Backoff, Draft, NewMessage, Spool
 
 __all__ = ["Relay"]
@@ -99,6 +100,7 @@ class Relay:
             self.clock,
             self.limits,
             self._recorder,
+            Leases(spool, self.clock, self.limits.lease_seconds),
             self._backlog,
             self._counters,
         )
