@@ -189,6 +189,10 @@ class Network:
 
         return Client(dial, **options)
 
+    def connector_to_nobody(self) -> Client:
+        """Make a client that has not connected."""
+        return self.connector(Hop(host="192.0.2.99", port=25), ClientOptions(hostname="x.test"))
+
     async def close(self) -> None:
         for server in self.servers.values():
             await server.close()

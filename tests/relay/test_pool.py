@@ -103,7 +103,7 @@ async def test_a_certificate_that_nobody_trusts(
         async with relaying(to, context=context, resolver=HERE) as sending:
             line = await why(sending, caplog)
     assert "the certificate does not verify: " in line
-    assert "renew it there, or have this machine trust who issued it" in line
+    assert "give who issued it by --ca-file FILE, or renew it there" in line
     assert recorder.messages == []
 
 

@@ -135,7 +135,8 @@ def test_an_address_that_dns_knows_nothing_of() -> None:
 
 
 async def test_the_addresses_of_a_next_hop() -> None:
-    hops = await routes().hops("smtps://ann@relay.test:465")
+    chosen = routes("smtps://ann@relay.test")
+    hops = await chosen.hops(chosen.destination("bob@example.org"))
     assert hops == [
         Hop(
             host=address,
@@ -152,17 +153,34 @@ async def test_the_addresses_of_a_next_hop() -> None:
 
 
 @pytest.mark.parametrize(
-    ("destination", "text"),
+    ("default", "text"),
     [
-        ("smtp://192.0.2.1:25", "192.0.2.1:25"),
-        ("smtp://[2001:db8::1]:25", "[2001:db8::1]:25"),
+        ("192.0.2.1:25", "192.0.2.1:25"),
+        ("[2001:db8::1]:25", "[2001:db8::1]:25"),
         ("lmtp:unix:/run/lmtp", "unix:/run/lmtp"),
     ],
 )
-async def test_next_hops_that_need_no_look_up(destination: str, text: str) -> None:
-    [hop] = await routes().hops(destination)
+async def test_next_hops_that_need_no_look_up(default: str, text: str) -> None:
+    [hop] = await routes(default).hops(str(NextHop.parse(default)))
     assert str(hop) == text
-    assert hop.is_lmtp == destination.startswith("lmtp")
+    assert hop.is_lmtp == default.startswith("lmtp")
+
+
+async def test_each_domain_has_its_next_hop() -> None:
+    chosen = routes(None, lists_test="lmtp://127.0.0.1:8024")
+    [hop] = await chosen.hops("lmtp://127.0.0.1:8024")
+    assert hop.address == "127.0.0.1:8024"
+
+
+@pytest.mark.parametrize("destination", ["smtp://192.0.2.77:25", "example.org", "gopher://x.test"])
+async def test_what_waits_for_another_next_hop_goes_to_the_new_one(destination: str) -> None:
+    [hop] = await routes("192.0.2.1:25").hops(destination)
+    assert hop.address == "192.0.2.1:25"
+
+
+async def test_what_waits_for_a_next_hop_where_there_is_none_now() -> None:
+    [hop] = await routes(None).hops("smtp://192.0.2.77:25")
+    assert hop.address == "192.0.2.77:25"
 
 
 @pytest.mark.parametrize(
@@ -175,7 +193,7 @@ async def test_next_hops_that_need_no_look_up(destination: str, text: str) -> No
 )
 async def test_next_hops_that_cannot_be_had_now(destination: str, words: str) -> None:
     with pytest.raises(NoRoute, match=words) as caught:
-        await routes().hops(destination)
+        await routes(None).hops(destination)
     assert caught.value.reply.is_transient  # the queue waits until the slip is mended
 
 

@@ -305,8 +305,8 @@ def _told(error: Exception, hop: Hop) -> str:
             return f"{error.reason}; name the next hop as its certificate does"
         case CertificateRefused():
             return (
-                f"the certificate does not verify: {error.reason}; renew it there, or have this"
-                " machine trust who issued it (a PEM file that SSL_CERT_FILE names)"
+                f"the certificate does not verify: {error.reason}; give who issued it by --ca-file"
+                " FILE, or renew it there"
             )
         case TlsFailed() if error.said is not None:
             return f"it began without TLS, by {error.said!r}; write smtp+starttls:// or its port"

@@ -266,6 +266,9 @@ class Resolves(Protocol):
 class Routes:
     """Routes by the recipient's domain: to next hops, or as DNS says.
 
+    What waits for a next hop that is not named here any more goes to the default one, if there is
+    one: whoever names another next hop means the mail that is stuck, too.
+
     Args:
         default: Where mail goes that nothing else is said of; `None` is as DNS says.
         domains: Next hops of single domains.
@@ -283,6 +286,7 @@ class Routes:
     ) -> None:
         self._default = None if default is None else str(default)
         self._domains = {name.lower(): str(hop) for name, hop in (domains or {}).items()}
+        self._configured = {self._default, *self._domains.values()}
         self._passwords = dict(passwords or {})
         self._resolver = resolver
 
@@ -306,6 +310,9 @@ class Routes:
         Raises:
             NoRoute: There is none, for now or for good.
         """
+        if self._default is not None and destination not in self._configured:
+            # Mail that was queued for a next hop of before goes where it would go now.
+            destination = self._default
         if not is_next_hop(destination):
             return await self._resolver.hops(destination)
         try:
