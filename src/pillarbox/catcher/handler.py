@@ -11,10 +11,10 @@ import functools
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pillarbox.catcher.arrival import Arrival, utc_now
-from pillarbox.catcher.mailbox import Mailbox, MailboxError, MailboxFull
+from pillarbox.catcher.failure import MailboxError, MailboxFull
 from pillarbox.catcher.printer import Printer
 from pillarbox.catcher.sorting import Sorting
 from pillarbox.catcher.tally import Tally
@@ -22,6 +22,9 @@ from pillarbox.envelope import Body, Envelope, Session
 from pillarbox.handler import Reject
 from pillarbox.protocol.replies import MESSAGE_ACCEPTED
 from pillarbox.protocol.reply import Reply
+
+if TYPE_CHECKING:
+    from pillarbox.catcher.mailbox import Mailbox
 
 __all__ = ["Catcher", "View"]
 

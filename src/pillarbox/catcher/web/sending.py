@@ -9,7 +9,6 @@ from starlette.responses import PlainTextResponse, Response
 
 from pillarbox.catcher.arrival import Arrival, new_id, utc_now
 from pillarbox.catcher.compose import Attachment, Draft, Person, compose, decode_base64
-from pillarbox.catcher.release import ReleaseError
 from pillarbox.catcher.web.operation import (
     Call,
     Operation,
@@ -109,6 +108,8 @@ def _attachment(value: dict[str, Any]) -> Attachment:
 
 async def release(call: Call) -> Response:
     """Send a message on, to the recipients that are named."""
+    from pillarbox.catcher.release import ReleaseError  # and with it all of what sends
+
     relay = call.service.relay
     if relay is None:
         raise Wrong("there is no server to release messages to; start this one with --relay-to")
