@@ -79,14 +79,26 @@ def timed(action: Callable[[], object], times: int) -> Times:
 # Start
 
 
-def start(*options: str, times: int, core: int | None) -> tuple[Times, Times, float]:
-    """Start and stop.
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """Some starts.
 
-    Returns:
-        How long until it said that it listens, until the first page was there (or the greeting,
-        without a page), and the least memory it had then, in octets.
+    Attributes:
+        listening: How long until it said that it listens.
+        answered: How long until the first page was there, or the greeting without a page.
+        cpu: What it took of a core until then.
+        resident_octets: The least memory it had then.
     """
-    listening, answered, resident = [], [], []
+
+    listening: Times
+    answered: Times
+    cpu: Times
+    resident_octets: float
+
+
+def start(*options: str, times: int, core: int | None) -> Starts:
+    """Start and stop."""
+    listening, answered, cpu, resident = [], [], [], []
     for _ in range(times):
         with catching(*options, core=core) as catcher:
             if catcher.http:
@@ -97,9 +109,10 @@ def start(*options: str, times: int, core: int | None) -> tuple[Times, Times, fl
                 with Dialogue(catcher.smtp) as dialogue:
                     dialogue.expect(b"220")
             answered.append(time.perf_counter() - catcher.started)
+            cpu.append(measure.cpu_seconds(catcher.pid))
             listening.append(catcher.listening_seconds)
             resident.append(measure.resident_octets(catcher.pid))
-    return Times(tuple(listening)), Times(tuple(answered)), min(resident)
+    return Starts(Times(tuple(listening)), Times(tuple(answered)), Times(tuple(cpu)), min(resident))
 
 
 # A mailbox in a file

@@ -1,4 +1,7 @@
-"""A message made of the parts that a call of the API names: text, HTML, attachments."""
+"""A message made of the parts that a call of the API names: text, HTML, attachments.
+
+What writes it, the standard library's `email`, is loaded with the first one: it takes a megabyte.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP
 from email.utils import format_datetime, make_msgid
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from email.headerregistry import Address
+    from email.message import EmailMessage
 
 __all__ = ["Attachment", "Draft", "Person", "compose", "decode_base64"]
 
@@ -94,6 +98,9 @@ def compose(draft: Draft, time: datetime) -> bytes:
     Raises:
         ValueError: Something in it cannot be; the text says what.
     """
+    from email.message import EmailMessage
+    from email.policy import SMTP
+
     message = EmailMessage(policy=SMTP.clone(max_line_length=998, refold_source="none"))
     message["From"] = _written(draft.from_)
     for name, persons in (("To", draft.to), ("Cc", draft.cc), ("Reply-To", draft.reply_to)):
@@ -121,6 +128,8 @@ def compose(draft: Draft, time: datetime) -> bytes:
 
 
 def _written(person: Person) -> Address:
+    from email.headerregistry import Address
+
     return Address(_line(person.name), addr_spec=person.address)
 
 

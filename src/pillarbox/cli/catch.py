@@ -128,7 +128,6 @@ def catch(
     heard: list[ListenAddress] = []
 
     def make_handler(store: Mailbox | None) -> AnyHandler:
-        from pillarbox.catcher.failing import Failing
         from pillarbox.catcher.handler import Catcher
         from pillarbox.catcher.sorting import Sorting
 
@@ -141,7 +140,11 @@ def catch(
             tally=tally,
             on_closed=lambda: _stop(listening),
         )
-        return catcher if rules is None else Failing(catcher.message, rules)
+        if rules is None:
+            return catcher
+        from pillarbox.catcher.failing import Failing
+
+        return Failing(catcher.message, rules)
 
     def on_ready(addresses: Sequence[ListenAddress]) -> None:
         heard[:] = addresses
