@@ -336,9 +336,11 @@ class Destination:
                 self.wake()
 
     def _is_out_of_reach(self, error: Unreachable) -> None:
-        if self._connected:
-            # It has no room for more, and that is no reason to leave those alone that are open.
-            self._window.narrow(self._connected)
+        # It has no room for more, and that is no reason to leave those alone that are open. Of
+        # those that are being opened some may be in: which is heard of first is chance.
+        others = self._connected + len(self._opening)
+        if others:
+            self._window.narrow(others)
         else:
             self._is_down = True
             self.down_until = max(error.until, self.down_until)
