@@ -6,12 +6,11 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pillarbox.relay.row import RecipientRow, State, Tokens, id_of, lane_of, message_row
 from pillarbox.relay.spool import Backoff, Lease, NewMessage, SpoolError, SpoolFull, Stored
 from pillarbox.relay.sqlite.body import Bodies, Sealed
 from pillarbox.relay.sqlite.disk import Room
-from pillarbox.relay.sqlite.row import RecipientRow, id_of, insert, message_row
-from pillarbox.relay.sqlite.schema import State, lane_of
-from pillarbox.relay.sqlite.token import Tokens
+from pillarbox.relay.sqlite.row import insert
 from pillarbox.relay.sqlite.writer import Transaction
 
 __all__ = ["Arrivals", "Put"]

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
+from pillarbox.relay.row import MessageRow, Tokens, id_of, number_of
 from pillarbox.relay.spool import (
     Backoff,
     Draft,
@@ -40,9 +41,7 @@ from pillarbox.relay.sqlite.control import Control, recover
 from pillarbox.relay.sqlite.disk import FileLock, Room, sync_folder
 from pillarbox.relay.sqlite.lease import Late, LeaseAll, Leases, Next, Renewal
 from pillarbox.relay.sqlite.outcome import End, Outcomes
-from pillarbox.relay.sqlite.row import MessageRow, id_of, number_of
 from pillarbox.relay.sqlite.schema import DATABASE, connect, explain, prepare
-from pillarbox.relay.sqlite.token import Tokens
 from pillarbox.relay.sqlite.writer import CommitFailed, Writer
 
 __all__ = ["SqliteSpool"]
