@@ -259,7 +259,7 @@ async def _release(spool: Spool, asked: Asked) -> int:
 
 
 async def _retry(spool: Spool, asked: Asked) -> int:
-    now = time.time()
+    now = spool.clock.now()
     return await _change(asked, spool, "due now", lambda chosen: spool.retry(chosen, now))
 
 

@@ -95,6 +95,7 @@ class _Running:
                     lifetime_seconds=options.lifetime_seconds,
                     header=options.header,
                     hooks=options.hooks,
+                    now=relay.clock.now,
                 )
             finally:
                 if looking is not None:
