@@ -11,13 +11,15 @@ from __future__ import annotations
 import re
 import secrets
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from pillarbox.protocol.dsn import MailDsn, Notify, RcptDsn, Return
 from pillarbox.protocol.event import NO_MAIL_DSN, NO_RCPT_DSN
 from pillarbox.relay.spool import (
+    Backoff,
+    Lease,
     LeasedRecipient,
     NewMessage,
     NewRecipient,
@@ -33,10 +35,12 @@ __all__ = [
     "RecipientRow",
     "State",
     "Tokens",
+    "first_leases",
     "id_of",
     "lane_of",
     "like",
     "message_row",
+    "new_recipients",
     "number_of",
 ]
 
@@ -174,9 +178,14 @@ class Loaded:
             origin=row.origin,
         )
 
-    def queued(self) -> QueuedMessage:
-        """Give it for people."""
+    def queued(self, nodes: Mapping[str, str] | None = None) -> QueuedMessage:
+        """Give it for people.
+
+        Args:
+            nodes: The names of those that may have a lease, by the keys of their tokens.
+        """
         row = self.row
+        names = nodes or {}
         return QueuedMessage(
             id=id_of(row.id),
             mail_from=row.mail_from,
@@ -193,6 +202,7 @@ class Loaded:
                     attempts=recipient.attempts,
                     next_attempt=recipient.next_attempt if recipient.is_pending else None,
                     last_reply=recipient.last_reply,
+                    holder=names.get((recipient.token or "").partition("-")[0], ""),
                 )
                 for recipient in self.recipients
             ),
@@ -236,6 +246,87 @@ def message_row(
     )
 
 
+def new_recipients(
+    number: int,
+    message: NewMessage,
+    destinations: Mapping[str, tuple[int, bool]],
+    *,
+    lease_seconds: float | None,
+    backoff: Backoff,
+    chance: Callable[[], float],
+    tokens: Tokens,
+) -> list[RecipientRow]:
+    """Give the rows of a message's recipients, and the leases for their first attempt in them.
+
+    Args:
+        number: The message's.
+        message: What is put.
+        destinations: Each one's number, and whether it is suspended.
+        lease_seconds: See `Spool.put()`.
+        backoff: When the second attempt is due.
+        chance: Gives random numbers from 0 to 1.
+        tokens: For the leases.
+    """
+    given: dict[str, str] = {}
+    expires = second_attempt = message.created
+    if lease_seconds is not None and not message.is_held:
+        expires += lease_seconds
+        second_attempt += backoff.wait(1, chance())
+        for to in message.recipients:
+            is_suspended = destinations[to.destination][1]
+            if not is_suspended and to.destination not in given:
+                given[to.destination] = tokens.new()
+    rows = []
+    for place, to in enumerate(message.recipients):
+        token = given.get(to.destination)
+        next_attempt = second_attempt if token else message.created
+        due = max(next_attempt, expires) if token else next_attempt
+        rows.append(
+            RecipientRow(
+                message=number,
+                number=place,
+                address=to.address,
+                lane=lane_of(destinations[to.destination][0], message.mail_from),
+                state=State.ACTIVE if token else State.QUEUED,
+                attempts=1 if token else 0,
+                next_attempt=next_attempt,
+                due=None if message.is_held else due,
+                token=token,
+                lease_expires=expires if token else None,
+                is_attempt=bool(token),
+                is_delay_told=False,
+                last_reply="",
+                notify=None if to.dsn.notify is None else to.dsn.notify.value,
+                orcpt_type=to.dsn.orcpt_type,
+                orcpt=to.dsn.orcpt,
+            )
+        )
+    return rows
+
+
+def first_leases(
+    message: NewMessage, rows: Sequence[RecipientRow], *, size: int, octets: bytes | None
+) -> Iterator[Lease]:
+    """Give the leases that a message was added with."""
+    by_token: dict[str, list[RecipientRow]] = {}
+    for row in rows:
+        if row.token:
+            by_token.setdefault(row.token, []).append(row)
+    for token, some in by_token.items():
+        expires = some[0].lease_expires
+        assert expires is not None
+        yield Lease(
+            token=token,
+            id=id_of(some[0].message),
+            destination=message.recipients[some[0].number].destination,
+            recipients=tuple(row.leased() for row in some),
+            expires=expires,
+            message=message,
+            size=size,
+            octets=octets,
+        )
+
+
 def lane_of(destination: int, mail_from: str) -> int:
     """Give the lane of a destination's number and a sender.
 
@@ -250,13 +341,14 @@ class Tokens:
     """Gives tokens that come once: not again after a restart, nor from another process."""
 
     def __init__(self) -> None:
-        self._nonce = secrets.token_hex(6)
+        self.key = secrets.token_hex(6)
+        """What all of them begin with, up to a hyphen."""
         self._given = 0
 
     def new(self) -> str:
         """Give one."""
         self._given += 1
-        return f"{self._nonce}-{self._given:x}"
+        return f"{self.key}-{self._given:x}"
 
 
 def like(pattern: str) -> str:
