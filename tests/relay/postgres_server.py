@@ -5,6 +5,7 @@ It has nothing to do with one that runs on this machine. `fsync` is on, as it is
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -21,6 +22,8 @@ ABSENT = "there is no PostgreSQL here; 'make postgres' installs it"
 # PostgreSQL does not run as root.
 UNPRIVILEGED = ("postgres", "nobody")
 START_SECONDS = 30
+
+ROOM_OCTETS = 1 << 30
 
 
 def find_programs() -> Path | None:
@@ -46,7 +49,7 @@ class PostgresServer:
         self._programs = programs
         self._user = None if os.getuid() else _unprivileged()
         # A socket's name has to be short, and the folder such that another user gets there.
-        self.folder = Path(tempfile.mkdtemp(prefix="pillarbox-pg-", dir="/tmp"))
+        self.folder = Path(tempfile.mkdtemp(prefix="pillarbox-pg-", dir=_roomy()))
         if self._user is not None:
             os.chown(self.folder, self._user.pw_uid, self._user.pw_gid)
         self.data = self.folder / "data"
@@ -101,10 +104,8 @@ class PostgresServer:
             if _parent(stat) == first
         ]
         for process in (first, *others):
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
     @property
     def process_id(self) -> int:
@@ -136,6 +137,13 @@ class PostgresServer:
         )
         if check and done.returncode:
             raise RuntimeError(f"{program}: {done.stderr.decode(errors='replace')}")
+
+
+def _roomy() -> str:
+    """Give a folder in memory, which syncs in no time, if there is one with room."""
+    memory = Path("/dev/shm")
+    is_roomy = memory.is_dir() and shutil.disk_usage(memory).free >= ROOM_OCTETS
+    return str(memory) if is_roomy else "/tmp"
 
 
 def _unprivileged() -> pwd.struct_passwd:

@@ -52,6 +52,9 @@ class View(Protocol):
     def told_destination(self, action: str, text: str, name: str, *, is_done: bool) -> None:
         """Tell what was done to a destination."""
 
+    def told_format(self, before: int, after: int) -> None:
+        """Tell what format a database was of, and is."""
+
 
 def message_fields(message: QueuedMessage) -> Mapping[str, Any]:
     """Give a message as programs may rely on it."""
@@ -69,6 +72,7 @@ def message_fields(message: QueuedMessage) -> Mapping[str, Any]:
                 "attempts": one.attempts,
                 "next_attempt": None if one.next_attempt is None else rfc3339(one.next_attempt),
                 "last_reply": one.last_reply,
+                **({"node": one.holder} if one.holder else {}),
             }
             for one in message.recipients
         ],
@@ -109,7 +113,7 @@ class JsonView:
     def stats(self, statistics: Statistics) -> None:
         """Show how much there is."""
         oldest = statistics.oldest
-        fields = {
+        fields: dict[str, Any] = {
             "messages": statistics.messages,
             "octets": statistics.octets,
             "held": statistics.held,
@@ -124,6 +128,16 @@ class JsonView:
                 for name, (queued, active, is_suspended) in statistics.destinations.items()
             ],
         }
+        if statistics.nodes:
+            fields["nodes"] = [
+                {
+                    "node": one.name,
+                    "began": rfc3339(one.began),
+                    "seen": rfc3339(one.seen),
+                    "active": one.active,
+                }
+                for one in statistics.nodes
+            ]
         _print(json.dumps(fields, indent=2))
 
     def told(self, action: str, done: str, count: int) -> None:
@@ -133,6 +147,10 @@ class JsonView:
     def told_destination(self, action: str, text: str, name: str, *, is_done: bool) -> None:
         """Tell what was done to a destination."""
         _print(json.dumps({"action": action, "destination": name, "changed": is_done}))
+
+    def told_format(self, before: int, after: int) -> None:
+        """Tell what format a database was of, and is."""
+        _print(json.dumps({"action": "migrate", "before": before, "after": after}))
 
 
 class TableView:
@@ -177,7 +195,7 @@ class TableView:
             self._table.add_row(
                 *(first if number == 0 else ("", "", "", "")),
                 _text(one.address),
-                self._state(one, is_held=message.is_held),
+                _text(self._state(one, is_held=message.is_held)),
                 _text(one.last_reply),
             )
         if len(message.recipients) > len(shown):
@@ -210,7 +228,7 @@ class TableView:
         for one in message.recipients:
             recipients.add_row(
                 _text(one.address),
-                self._state(one, is_held=message.is_held),
+                _text(self._state(one, is_held=message.is_held)),
                 str(one.attempts),
                 _text(one.destination),
                 _text(one.last_reply),
@@ -225,7 +243,8 @@ class TableView:
     def _state(self, recipient: QueuedRecipient, *, is_held: bool) -> str:
         state = recipient.state
         if state is not RecipientState.QUEUED:
-            return "being tried" if state is RecipientState.ACTIVE else str(state.value)
+            by = f" by {recipient.holder}" if recipient.holder else ""
+            return f"being tried{by}" if state is RecipientState.ACTIVE else str(state.value)
         if is_held:
             return "held"
         wait = (recipient.next_attempt or 0.0) - self._now
@@ -241,6 +260,12 @@ class TableView:
                     _text(name), str(queued), str(active), "suspended" if is_suspended else ""
                 )
             self._print(table)
+        if statistics.nodes:
+            nodes = _table("Node", ">Active", ">Runs for", ">Last seen")
+            for one in statistics.nodes:
+                began, seen = (_duration(self._now - when) for when in (one.began, one.seen))
+                nodes.add_row(_text(one.name), str(one.active), began, f"{seen} ago")
+            self._print(nodes)
         oldest = statistics.oldest
         age = "" if oldest is None else f", the oldest for {_duration(self._now - oldest)}"
         held = f"; {statistics.held} held" if statistics.held else ""
@@ -254,6 +279,13 @@ class TableView:
     def told_destination(self, action: str, text: str, name: str, *, is_done: bool) -> None:
         """Tell what was done to a destination."""
         _print(visible(text))
+
+    def told_format(self, before: int, after: int) -> None:
+        """Tell what format a database was of, and is."""
+        if before == after:
+            _print(f"the tables are of format {after} already")
+        else:
+            _print(f"the tables were of format {before}, and are of format {after} now")
 
 
 def _table(*columns: str, has_header: bool = True) -> Table:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import AsyncIterator
 from typing import Any, Final, LiteralString, TypeAlias
 
@@ -50,6 +51,18 @@ BY_INDEX: Final = """
     SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
     SET enable_bitmapscan = off; SET jit = off
 """
+
+
+# A connection that is not let in has no SQLSTATE, but words.
+REMEDIES: Final = (
+    (re.compile("FATAL: .*database .* does not exist"), "make it with 'createdb', or name another"),
+    (
+        re.compile("FATAL: .*(role|user|password|pg_hba)|no password supplied"),
+        "write the user into the URL, and the password into ~/.pgpass or PGPASSWORD",
+    ),
+    (re.compile("FATAL: .*(too many|connection slots)"), "raise max_connections"),
+)
+ELSE: Final = "see that PostgreSQL runs there, and that the URL is right"
 
 
 class Database:
@@ -243,13 +256,6 @@ def explain(error: BaseException, place: str) -> SpoolError:
     match error:
         case errors.DiskFull():
             return SpoolFull(f"there is no room left for {place}; make room on its disk")
-        case errors.InvalidPassword() | errors.InvalidAuthorizationSpecification():
-            return SpoolError(
-                f"{place} does not let us in ({said}); write the user into the URL, and the"
-                " password into ~/.pgpass or PGPASSWORD"
-            )
-        case errors.InvalidCatalogName():
-            return SpoolError(f"{said}; make it with 'createdb', or name another one")
         case errors.InsufficientPrivilege():
             return SpoolError(
                 f"{place} does not let us do that ({said}); give the relay's user a database of"
@@ -259,17 +265,13 @@ def explain(error: BaseException, place: str) -> SpoolError:
             return SpoolError(
                 f"there is no spool in {place}; name the database that the relay was given"
             )
-        case errors.TooManyConnections():
-            return SpoolError(f"{place} has no connection left ({said}); raise max_connections")
         case errors.ReadOnlySqlTransaction():
             return SpoolError(f"{place} only reads ({said}); name the primary")
         case TimeoutError():
             return SpoolError(f"{place} does not answer; see what it waits for")
         case psycopg.OperationalError() | psycopg.InterfaceError():
-            return SpoolError(
-                f"{place} cannot be reached ({said}); see that PostgreSQL runs there, and that the"
-                " URL is right"
-            )
+            remedy = next((what for words, what in REMEDIES if words.search(said)), ELSE)
+            return SpoolError(f"{place} cannot be reached ({said}); {remedy}")
     return SpoolError(f"{place} cannot do that: {said}")
 
 
