@@ -40,7 +40,7 @@ def submit(
 ) -> dict[str, tuple[int, bytes]]:
     """Send messages over one connection; give the recipients that were refused."""
     options = [f"NOTIFY={notify}"] if notify else []
-    refused = {}
+    refused: dict[str, tuple[int, bytes]] = {}
     with smtplib.SMTP(HOST, port, "client.test") as client:
         for octets in messages:
             refused |= client.sendmail("ann@example.org", to, octets, ["BODY=8BITMIME"], options)
