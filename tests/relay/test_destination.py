@@ -458,6 +458,7 @@ async def test_somebody_says_so_twice() -> None:
         await turns()
         house.network.serve(HOP, recorder)
         await MemorySpool(house.spool.memory).retry(Selection(), house.clock.now())
+        await house.until(lambda: house.spool.has_told)
         await turns()
         assert recorder.messages == []  # it was tried just now
         await house.clock.advance(11, each=50)
