@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from pillarbox.catcher.words import PLACES, Words
 
-__all__ = ["MAX_INDEXED_CHARACTERS", "Index", "pieces"]
+__all__ = ["ASIDE", "MAX_INDEXED_CHARACTERS", "Index", "aside", "pieces"]
 
 # Some 200 microseconds each in the indexes, half of one to be looked at.
 MAX_WAITING = 64
@@ -23,6 +23,10 @@ MAX_WAITING_CHARACTERS = 70_000
 MAX_INDEXED_CHARACTERS = 200_000
 
 _WAITS, _IS_LONG, _IS_GONE = 0, 1, 2
+
+# The places whose texts stand in `header` as well, beside the headers that they come from: what was
+# decoded there is not what is compared.
+ASIDE = ("subject", "from_", "to_", "cc", "bcc", "reply_to", "message_id")
 
 _INDEXED = [place for place in PLACES if place != "headers"]
 _COLUMNS = ", ".join(_INDEXED)
@@ -112,21 +116,21 @@ class Index:
                 f"INSERT INTO {table} ({table}, rowid, {_COLUMNS})"
                 f" SELECT 'delete', words.number, {columns} {select} {_IS_GONE}"
             )
-        headers = f"SELECT words.number, headers {select}"
+        texts = f"SELECT words.number, headers, {', '.join(ASIDE)} {select}"
         execute_many(
             "INSERT INTO header VALUES (?, ?, ?)",
             (
                 (name, number, value)
-                for number, lines in execute(f"{headers} {_WAITS}")
-                for name, value in _by_name(lines)
+                for number, *found in execute(f"{texts} {_WAITS}")
+                for name, value in _by_name(*found)
             ),
         )
         execute_many(
             "DELETE FROM header WHERE name = ? AND number = ?",
             (
                 (name, number)
-                for number, lines in execute(f"{headers} {_IS_GONE}")
-                for name, _ in _by_name(lines)
+                for number, *found in execute(f"{texts} {_IS_GONE}")
+                for name, _ in _by_name(*found)
             ),
         )
         execute(
@@ -145,11 +149,23 @@ def pieces(text: str) -> str:
     return "\n".join({*text, *map(str.__add__, text, text[1:])})
 
 
-def _by_name(headers: str) -> Iterable[tuple[str, str]]:
-    """Take headers apart, as `Words.headers` has them: name and values, a line each."""
+def aside(place: str) -> str:
+    """Name a place in `header`, as no header is named."""
+    return f"\n{place}"
+
+
+def _by_name(headers: str, *places: str) -> Iterable[tuple[str, str]]:
+    """Give what goes into `header`: names and values.
+
+    Args:
+        headers: All headers, as `Words.headers` has them; a value is of several lines if there are
+            several headers of that name.
+        places: The texts of the places in `ASIDE`.
+    """
     found: dict[str, str] = {}
     for line in headers.split("\n"):
         name, colon, value = line.partition(": ")
         if colon:
             found[name] = f"{found[name]}\n{value}" if name in found else value
+    found |= {aside(place): text for place, text in zip(ASIDE, places, strict=True) if text}
     return found.items()

@@ -68,10 +68,14 @@ class Store:
         self.path = path
         self.database = Database(path, busy_seconds=busy_seconds)
         self._max_told = max_told
-        with self.database.change() as connection:
-            self._index = Index(connection, is_indexed=path is not None)
-            if self._index.is_behind:
-                self._index.catch_up()
+        try:
+            with self.database.change() as connection:
+                self._index = Index(connection, is_indexed=path is not None)
+                if self._index.is_behind:
+                    self._index.catch_up()
+        except BaseException:
+            self.database.close()
+            raise
 
     def close(self) -> None:
         """Close the file; what comes after raises."""
@@ -147,7 +151,7 @@ class Store:
         """Search once, then count and order what was found."""
         numbers = numbers_of(query, scope, is_indexed=self.path is not None)
         connection.execute("DELETE FROM chosen")
-        connection.execute(f"INSERT INTO chosen {numbers.sql}", numbers.values)
+        connection.execute(f"INSERT OR IGNORE INTO chosen {numbers.sql}", numbers.values)
         if self.path is not None:
             connection.execute(
                 "DELETE FROM chosen WHERE number IN (SELECT number FROM backlog WHERE work = 2)"
