@@ -8,9 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-import psycopg
 import pytest
-from psycopg import sql
 
 from tests.asyncio.conftest import ending, in_memory, new_loop, pytest_pyfunc_call
 from tests.relay.postgres_server import ABSENT, PostgresServer, find_programs
@@ -32,6 +30,9 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture
 def database(postgres: PostgresServer) -> str:
     """An empty database, by its URL."""
+    import psycopg
+    from psycopg import sql
+
     with psycopg.connect(postgres.url(), autocommit=True) as connection:
         tables = connection.execute(
             "SELECT tablename FROM pg_tables"
