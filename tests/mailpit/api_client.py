@@ -41,9 +41,10 @@ def main(url: str, host: str, port: str) -> None:
     try:
         message = api.get_message(listed.messages[0].id)
     except KeyError as error:
-        # Each release (0.10.1 to 1.0.0) asks for the key Read. Mailpit's messages had it in 2023, as
-        # "always true", and have lost it since; ours have the keys that Mailpit's have, and no more.
-        assert error.args == ("read",), error
+        # Each release (0.10.1 to 1.0.0) asks for the key Read. Mailpit's messages had it in 2023,
+        # as "always true", and have lost it since; ours have Mailpit's keys and no more.
+        if error.args != ("read",):
+            raise
         print("mailpit-api-client: get_message wants Read, which Mailpit has no more either")
     else:
         assert message.text == "Hello\n"
