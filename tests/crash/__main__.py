@@ -81,6 +81,7 @@ def _run(part: str, arguments: argparse.Namespace, console: Console) -> Report:
         seconds=arguments.seconds,
         quiet_seconds=arguments.quiet,
         large=arguments.large,
+        is_away=arguments.without_sync is not None,
     )
     folder = Path(tempfile.mkdtemp(prefix="pillarbox-crash-")).resolve()
     root = folder / "root"

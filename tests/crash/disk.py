@@ -189,17 +189,27 @@ class Disk:
         self._root.sync(self._root.gone + len(self._root.open))
         self._root.lose(self._dice)
 
+    def contents(self) -> Iterator[tuple[str, bytes | None]]:
+        """Give what there is: paths, and what files have; `None` for a folder, before its files."""
+        return _contents(self._root, "")
+
     def write_to(self, root: Path) -> None:
         """Make a real folder of what there is."""
         shutil.rmtree(root)
-        _write(self._root, root)
+        root.mkdir(mode=0o700)
+        for path, octets in self.contents():
+            place = root / path
+            if octets is None:
+                place.mkdir(mode=0o700)
+            else:
+                place.write_bytes(octets)
+                place.chmod(0o600)
 
 
-def _write(folder: _Folder, path: Path) -> None:
-    path.mkdir(mode=0o700)
+def _contents(folder: _Folder, above: str) -> Iterator[tuple[str, bytes | None]]:
     for name, thing in folder.names.items():
         if isinstance(thing, _Folder):
-            _write(thing, path / name)
+            yield above + name, None
+            yield from _contents(thing, f"{above}{name}/")
         else:
-            (path / name).write_bytes(thing.safe)
-            (path / name).chmod(0o600)
+            yield above + name, bytes(thing.safe)

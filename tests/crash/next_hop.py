@@ -28,7 +28,7 @@ __all__ = ["NextHop"]
 
 # How many of a hundred transactions, and of sessions, meet a fault.
 FAULTY_TRANSACTIONS = 10
-FAULTY_SESSIONS = 4
+FAULTY_SESSIONS = 2
 MOST_FAULTS = 3
 
 LIMIT = 16_000_000
@@ -74,19 +74,21 @@ class NextHop:
     Args:
         ledger: Where to note what it gets.
         dice: For the faults.
+        is_away: It is not there before `calm_down()`.
     """
 
-    def __init__(self, ledger: Ledger, dice: random.Random) -> None:
-        self.is_calm = False
-        """No more session is refused, and few transactions go wrong: all can be delivered."""
+    def __init__(self, ledger: Ledger, dice: random.Random, *, is_away: bool = False) -> None:
         self.struck: Counter[str] = Counter()
         """The faults there were."""
         self.port = 0
         self._ledger = ledger
         self._dice = dice
+        self._is_away = is_away
+        self._is_calm = False
         self._faults: Counter[bytes] = Counter()
         self._numbers = count()
         self._server: asyncio.Server | None = None
+        self._leaving: asyncio.Task[None]
         self._sessions: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
@@ -97,13 +99,12 @@ class NextHop:
             reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             reserved.bind(("127.0.0.1", 0))
             self.port = reserved.getsockname()[1]
-            await self._listen()
-            leaving = asyncio.create_task(self._leave_and_come_back())
+            self._leaving = asyncio.create_task(self._come_and_go())
             try:
                 yield
             finally:
-                leaving.cancel()
-                await asyncio.wait([leaving])
+                self._leaving.cancel()
+                await asyncio.wait([self._leaving])
                 if self._server is not None:
                     self._server.close()
                 for session in self._sessions:
@@ -115,15 +116,22 @@ class NextHop:
             self._accept, "127.0.0.1", self.port, limit=LIMIT, reuse_address=True
         )
 
-    async def _leave_and_come_back(self) -> None:
-        while True:
-            await asyncio.sleep(self._dice.uniform(0.5, 6))
-            if self.is_calm:
-                return
+    async def _come_and_go(self) -> None:
+        while not self._is_away:
+            await self._listen()
+            await asyncio.sleep(self._dice.uniform(1, 15))
             assert self._server is not None
             self._server.close()
+            self._server = None
             self.struck["connections refused"] += 1
             await asyncio.sleep(self._dice.uniform(0.05, 0.3))
+
+    async def calm_down(self) -> None:
+        """Be there, refuse no session, and have few transactions go wrong: all can arrive."""
+        self._is_calm = True
+        self._leaving.cancel()
+        await asyncio.wait([self._leaving])
+        if self._server is None:
             await self._listen()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -134,13 +142,13 @@ class NextHop:
 
     def fault_of_session(self) -> str:
         """Choose what happens to a session; empty for nothing."""
-        if self.is_calm or self._dice.random() * 100 >= FAULTY_SESSIONS:
+        if self._is_calm or self._dice.random() * 100 >= FAULTY_SESSIONS:
             return ""
         return self._strike(SESSIONS)
 
     def fault_of_transaction(self, name: bytes) -> str:
         """Choose what happens to a message; empty for nothing."""
-        faulty = FAULTY_TRANSACTIONS / (5 if self.is_calm else 1)
+        faulty = FAULTY_TRANSACTIONS / (5 if self._is_calm else 1)
         if self._dice.random() * 100 >= faulty or self._faults[name] >= MOST_FAULTS:
             return ""
         self._faults[name] += 1
@@ -390,8 +398,8 @@ def _failed(octets: bytes) -> tuple[str, list[str]]:
     for part in message.walk():
         if part.get_content_type() != "message/delivery-status":
             continue
-        for block in part.get_payload():  # type: ignore[union-attr]  # a list of blocks
+        for block in part.get_payload():  # a list of blocks
             if str(block.get("Action", "")).strip() == "failed":  # type: ignore[union-attr]
-                recipient = str(block["Final-Recipient"])
+                recipient = str(block["Final-Recipient"])  # type: ignore[index]
                 failed.append(recipient.partition(";")[2].strip())
     return str(message["Message-ID"]).strip(), failed

@@ -32,6 +32,8 @@ __all__ = ["Figures", "Plan", "Report", "crash"]
 POLL_SECONDS = 0.01
 # A node that has lived so long is killed although not enough was acked: the next hop may be away.
 LONGEST_LIFE_SECONDS = 4.0
+# When nothing moves for so long it is asked whether there is anything left.
+QUIET_SECONDS = 0.7
 # Of a hundred kills, so many come while a node starts, and so many after a SIGTERM.
 EARLY, AFTER_TERM = 10, 10
 
@@ -42,9 +44,10 @@ class Plan:
 
     Attributes:
         messages: How many have to be acked.
-        kills: How many there have to be.
+        kills: How many there have to be; the last one comes when all has been sent.
         seconds: Within which time that is to be done.
         large: How many of a thousand are larger than 64 KiB.
+        is_away: The next hop is away until all has been sent, so that everything is in the spool.
         clients: How many send at once.
         most_waiting: No more is sent while so many recipients wait.
         quiet_seconds: When nothing has moved for so long, nothing will any more.
@@ -55,6 +58,7 @@ class Plan:
     kills: int
     seconds: float = 900.0
     large: int = 12
+    is_away: bool = False
     clients: int = 12
     most_waiting: int = 3000
     quiet_seconds: float = 40.0
@@ -121,7 +125,7 @@ class _Run:
         self._ledger = Ledger(
             lifetime_seconds=plan.lifetime_seconds, may_return=not machine.is_sound
         )
-        self._hop = NextHop(self._ledger, random.Random(f"{seed} next hop"))
+        self._hop = NextHop(self._ledger, random.Random(f"{seed} next hop"), is_away=plan.is_away)
         self._nodes: list[Node] = []
         self._kills = 0
         self._is_over = False
@@ -201,7 +205,8 @@ class _Run:
         """Give the ports of nodes once there are any; none when there are messages enough."""
         while not self._is_over:
             ports = [node.port for node in self._nodes if node.port is not None]
-            if ports and len(self._ledger.pending) < self._plan.most_waiting:
+            waiting = 0 if self._plan.is_away else len(self._ledger.pending)
+            if ports and waiting < self._plan.most_waiting:
                 return ports
             await asyncio.sleep(POLL_SECONDS)
         return ()
@@ -209,8 +214,10 @@ class _Run:
     async def _rule(self, node: Node) -> None:
         """Start a node and kill it, until there is enough of everything."""
         await self._start(node)
-        while not self._is_enough():
+        while True:
             await self._let_live(node)
+            if self._is_enough():
+                return
             if self._dice.random() * 100 < AFTER_TERM:
                 node.signal(signal.SIGTERM)
                 await asyncio.sleep(self._dice.uniform(0, 0.5))
@@ -218,7 +225,8 @@ class _Run:
             await self._start(node)
 
     def _is_enough(self) -> bool:
-        return self._ledger.acked >= self._plan.messages and self._kills >= self._plan.kills
+        # One kill is still to come.
+        return self._ledger.acked >= self._plan.messages and self._kills + 1 >= self._plan.kills
 
     async def _kill(self, node: Node) -> None:
         await node.kill()
@@ -260,18 +268,22 @@ class _Run:
 
     async def _drain(self) -> None:
         self._doing = "draining"
-        self._hop.is_calm = True
+        await self._hop.calm_down()
         await asyncio.gather(*map(self._kill, self._nodes))
         await asyncio.gather(*map(self._start, self._nodes))
-        left: int | None = None
-        moved = time.monotonic()
-        seen = -1
-        while time.monotonic() < moved + self._plan.quiet_seconds:
-            left = await self._left()
-            if not left:
-                break
-            if seen != (seen := self._ledger.deliveries + left):
+        left = -1
+        seen = (-1, -1)
+        asked = moved = time.monotonic()
+        while left and time.monotonic() < moved + self._plan.quiet_seconds:
+            await asyncio.sleep(POLL_SECONDS)
+            if seen != (seen := (self._ledger.deliveries, left)):
                 moved = time.monotonic()
+            # To ask takes a process of its own.
+            now = time.monotonic()
+            is_still = not self._ledger.pending or now > moved + QUIET_SECONDS
+            if is_still and now > asked + QUIET_SECONDS:
+                left = await self._left()
+                asked = time.monotonic()
         if left:
             self._wrong.append(f"the spool still has {left} messages")
         for node in self._nodes:
