@@ -12,7 +12,7 @@ BIN      = .venv/bin
 ARGS    ?=
 
 .PHONY: run demo test interop-clients mailpit-clients chromium browser-tests screenshots \
-        cpython-tests smtpd-faults check cov fuzz soak crash bench bench-catch docs clean
+        cpython-tests smtpd-faults check cov fuzz soak crash bench bench-catch bench-relay docs clean
 
 run: .venv/.done  ## catch mail on 127.0.0.1:1025 and show it
 	@$(BIN)/pillarbox catch $(ARGS)
@@ -71,6 +71,9 @@ bench: .venv/.done  ## CPU and memory beside aiosmtpd and Postfix's smtp-sink
 
 bench-catch: .venv/.done  ## the catcher: mail in, search, start, memory and push, against their goals
 	@$(BIN)/python -m bench.catch $(ARGS)
+
+bench-relay: .venv/.done  ## the relay beside a tuned Postfix, against its goals
+	@$(BIN)/python -m bench.relay $(ARGS)
 
 docs: .venv/.done  ## run every example of README and docs
 	$(BIN)/python -m pytest -q tests/docs $(ARGS)

@@ -4,6 +4,7 @@ Knows no SMTP and starts nothing. Also chooses the cores that server and client 
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -17,7 +18,11 @@ _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 def cpu_seconds(pid: int) -> float:
     """User and system time that a process and its descendants have used so far."""
-    return sum(_cpu_seconds_of_one(member) for member in process_tree(pid))
+    total = 0.0
+    for member in process_tree(pid):
+        with suppress(FileNotFoundError, ProcessLookupError):  # ended: its parent has its time
+            total += _cpu_seconds_of_one(member)
+    return total
 
 
 def resident_octets(pid: int) -> int:
@@ -41,7 +46,8 @@ def process_tree(pid: int) -> list[int]:
     tree = [pid]
     for parent in tree:  # grows while it is walked
         for children in (PROC / str(parent) / "task").glob("*/children"):
-            tree.extend(int(child) for child in children.read_text().split())
+            with suppress(FileNotFoundError, ProcessLookupError):
+                tree.extend(int(child) for child in children.read_text().split())
     return tree
 
 

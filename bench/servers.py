@@ -148,7 +148,7 @@ SERVERS: dict[str, Callable[[], Server]] = {
 @contextmanager
 def running(server: Server, core: int | None, security: Security = "clear") -> Iterator[Receiver]:
     """Run a server on a core until the block ends, however it ends."""
-    port = _free_port()
+    port = free_port()
     (CACHE / "logs").mkdir(parents=True, exist_ok=True)
     log = CACHE / "logs" / f"{server.name}.log"
     with log.open("wb") as output:
@@ -179,7 +179,8 @@ def surroundings(environment: Mapping[str, str]) -> dict[str, str]:
     return {**ours, "PYTHONPYCACHEPREFIX": str(CACHE / "pycache"), **environment}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Find a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port

@@ -40,7 +40,7 @@ def relay_options(spool: str, next_hop: int) -> Sequence[str]:
     return (
         *("relay", "--to", f"smtp://127.0.0.1:{next_hop}", "--spool", spool),
         *("--listen", "127.0.0.1:0", "--max-connections-per-ip", "1000"),
-        *("--first-retry", "0.2s", "--longest-retry", "2s"),
+        *("--first-retry", "0.2s", "--longest-retry", "1s"),
     )
 
 

@@ -1,0 +1,231 @@
+"""The command line: `python -m bench.relay [ROW ...]`."""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import measure
+from bench.fetch import CACHE, Unavailable, fetch_postfix
+from bench.load import LoadError, SmtpSource
+from bench.relay import goals, queued
+from bench.relay.flow import Flow, flow
+from bench.relay.postfix import version
+from bench.relay.relays import FOLDER, POSTFIX, RELAYS
+from bench.relay.sink import sinking
+from bench.relay.syncs import disk_sync_seconds, library
+from bench.report import digits, write_json
+from bench.servers import ServerError
+
+_START = "start"
+ROWS = (*(load.key for load in goals.LOADS), _START)
+_FAILURES = (LoadError, ServerError, OSError, subprocess.SubprocessError)
+
+
+class Bench:
+    """A run: what was measured of each goal."""
+
+    def __init__(self, console: Console, rounds: int, seconds: float) -> None:
+        self.numbers: dict[goals.Goal, float] = {}
+        self.flows: dict[tuple[str, str], list[Flow]] = {}
+        self.starts: dict[str, list[queued.Start]] = {}
+        self.failures: dict[tuple[str, str], str] = {}
+        self._console = console
+        self._rounds = rounds
+        self._seconds = seconds
+
+    def say(self, text: str) -> None:
+        """Tell what is being done."""
+        print(text, file=sys.stderr, flush=True)
+
+    def mail(self, rows: Sequence[str], relays: Sequence[str]) -> None:
+        """Measure mail through each relay, in turns."""
+        source = SmtpSource(fetch_postfix())
+        loads = [load for load in goals.LOADS if load.key in rows]
+        for number, load, relay in product(range(1, self._rounds + 1), loads, relays):
+            pair = (load.key, relay)
+            if relay not in load.relays or pair in self.failures:
+                continue
+            self.say(f"round {number} of {self._rounds}: {load.key} by {relay}")
+            try:
+                with sinking() as sink:
+                    found = flow(RELAYS[relay], load, source, sink, self._seconds)
+            except _FAILURES as error:
+                self.failures[pair] = f"{load.key} by {relay}: {error}"
+                self.flows.pop(pair, None)
+            else:
+                self.flows.setdefault(pair, []).append(found)
+        self.numbers.update(goals.reached(self.flows))
+
+    def show_mail(self, relays: Sequence[str]) -> None:
+        """Print what was measured of mail."""
+        table = Table(title="4 KiB, 20 sessions: the best of the rounds, the median in brackets")
+        for heading in ("", "by", "delivered/s", "accepted/s", "CPU ms a message", "syncs each"):
+            table.add_column(heading, justify="right" if heading not in ("", "by") else "left")
+        for load, relay in product(goals.LOADS, relays):
+            flows = self.flows.get((load.key, relay))
+            if flows is None:
+                continue
+            delivered = [one.delivered_per_second for one in flows]
+            accepted = [one.accepted_per_second for one in flows]
+            cpu = [one.cpu_per_message for one in flows]
+            syncs = [one.syncs_per_message for one in flows]
+            table.add_row(
+                f"{load.key}: {load.title}",
+                relay,
+                f"[bold]{max(delivered):.0f}[/] ({statistics.median(delivered):.0f})",
+                f"{max(accepted):.0f} ({statistics.median(accepted):.0f})",
+                f"[bold]{digits(min(cpu))}[/] ({digits(statistics.median(cpu))})",
+                f"[bold]{digits(min(syncs))}[/] ({digits(statistics.median(syncs))})",
+            )
+        self._console.print(table)
+
+    def start(self) -> None:
+        """Measure the start with a full queue."""
+        table = Table(title=f"start with {queued.MESSAGES:,} queued: the best, s")
+        for heading in ("", "greeted", "a message accepted"):
+            table.add_column(heading, justify="right" if heading else "left")
+        for name, was_killed, goal in (
+            ("stopped before", False, goals.START),
+            ("killed before", True, goals.START_KILLED),
+        ):
+            self.say(f"{_START}: a relay that was {name}")
+            try:
+                with sinking() as sink:
+                    spool = queued.filled(sink, was_killed=was_killed)
+                    starts = [queued.start(spool, sink) for _ in range(self._rounds)]
+            except _FAILURES as error:
+                self.failures[_START, name] = f"{_START}, {name}: {error}"
+                continue
+            self.starts[name] = starts
+            greeted = [one.greeted for one in starts]
+            accepted = [one.accepted for one in starts]
+            table.add_row(
+                name,
+                f"{digits(min(greeted))} ({digits(statistics.median(greeted))})",
+                f"[bold]{digits(min(accepted))}[/] ({digits(statistics.median(accepted))})",
+            )
+            self.numbers[goal] = min(accepted)
+        self._console.print(table)
+
+    def show_goals(self) -> None:
+        """Print the goals, and what failed."""
+        for failure in self.failures.values():
+            self._console.print(f"FAILED {failure}", style="red", markup=False, soft_wrap=True)
+        table = Table(title="goals (from the best)")
+        for heading in ("", "goal", "measured", ""):
+            table.add_column(heading, justify="right" if heading else "left")
+        for goal in goals.ALL:
+            number = self.numbers.get(goal)
+            bound = f"{'≥' if goal.more_is_better else '≤'} {goal.limit:g}{goal.unit}"
+            if number is None:
+                table.add_row(goal.title, bound, "not measured", "-")
+                continue
+            mark = "[green]pass[/]" if goal.is_met_by(number) else "[red]FAIL[/]"
+            table.add_row(goal.title, bound, f"{digits(number)}{goal.unit}", mark)
+        self._console.print(table)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give everything that was measured."""
+        return {
+            "goals": {goal.title: number for goal, number in self.numbers.items()},
+            "mail": {
+                f"{load}, {relay}": [asdict(one) for one in flows]
+                for (load, relay), flows in self.flows.items()
+            },
+            "start": {name: [asdict(one) for one in all_] for name, all_ in self.starts.items()},
+            "failures": list(self.failures.values()),
+        }
+
+
+def main() -> int:
+    """Run what was asked for; 0 if all of it could be measured."""
+    arguments = _parser().parse_args()
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    if not measure.SUPPORTED:
+        console.print("The benchmarks read Linux's /proc: run them on Linux, or in a container.")
+        return 1
+    rows = arguments.rows or ROWS
+    relays = [name for name in RELAYS if name in arguments.relays]
+    try:
+        fetch_postfix()
+        library()
+    except Unavailable as error:
+        console.print(f"[yellow]{error}[/]", soft_wrap=True)
+        return 1
+    versions = {}
+    try:
+        versions[POSTFIX] = version()
+    except Unavailable as error:
+        console.print(f"[yellow]{error}[/]", soft_wrap=True)
+        relays = [name for name in relays if name != POSTFIX]
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    before, sync = os.getloadavg()[0], disk_sync_seconds(FOLDER)
+
+    bench = Bench(
+        console,
+        arguments.rounds or (2 if arguments.quick else 4),
+        1.5 if arguments.quick else 4.0,
+    )
+    if any(row != _START for row in rows):
+        bench.mail(rows, relays)
+        bench.show_mail(relays)
+    if _START in rows:
+        bench.start()
+    bench.show_goals()
+    after = os.getloadavg()[0]
+    console.print(
+        f"load of the machine before and behind: {before:.1f}, {after:.1f}, on {os.cpu_count()}"
+        f" cores; a sync of the disk took {1000 * sync:.2f} ms"
+    )
+    run = {
+        "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "load": [before, after],
+        "sync_seconds": sync,
+        "versions": versions,
+    }
+    write_json(arguments.json, {"run": run, **bench.as_json()})
+    return 1 if bench.failures else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.relay",
+        description="What `pillarbox relay` does beside a tuned Postfix, against its goals.",
+        epilog="Example: python -m bench.relay one reused --quick. See bench/README.md.",
+    )
+    parser.add_argument(
+        "rows", nargs="*", choices=[*ROWS, []], metavar="ROW", help=f"some of {', '.join(ROWS)}"
+    )
+    parser.add_argument("--rounds", type=int, help="how often to measure each (4; 2 with --quick)")
+    parser.add_argument("--quick", action="store_true", help="shorter, and noisier")
+    parser.add_argument(
+        "--relays",
+        type=lambda text: text.split(","),
+        default=list(RELAYS),
+        metavar="NAME,...",
+        help=f"some of {', '.join(RELAYS)}",
+    )
+    parser.add_argument(
+        "--json", type=Path, default=CACHE / "relay.json", metavar="FILE", help="(%(default)s)"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("stopped")
