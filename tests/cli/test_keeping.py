@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -135,7 +135,7 @@ def arrival(subject: str, time: datetime, size: int = 0) -> Arrival:
     )
 
 
-def nap_of(naps: list[Callable[[], object]]) -> Callable[[], asyncio.Future[None]]:
+def nap_of(naps: Sequence[Callable[[], object]]) -> Callable[[], asyncio.Future[None]]:
     """Give a sleep that does something instead, and at the last sleeps for ever."""
     left = iter(naps)
 
