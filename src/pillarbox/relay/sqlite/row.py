@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pillarbox.protocol.dsn import MailDsn, Notify, RcptDsn, Return
 from pillarbox.protocol.event import NO_MAIL_DSN, NO_RCPT_DSN
@@ -38,6 +38,8 @@ __all__ = [
     "message_row",
     "number_of",
 ]
+
+_Value = TypeVar("_Value")
 
 # What fits into one statement: SQLite allows 32,766 values in one.
 CHUNK = 500
@@ -279,10 +281,10 @@ def marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
 
 
-def chunks(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Give numbers by as many as fit into a statement."""
-    for at in range(0, len(numbers), CHUNK):
-        yield numbers[at : at + CHUNK]
+def chunks(values: Sequence[_Value]) -> Iterator[Sequence[_Value]]:
+    """Give values by as many as fit into a statement."""
+    for at in range(0, len(values), CHUNK):
+        yield values[at : at + CHUNK]
 
 
 def condition(selection: Selection | None) -> tuple[str, list[object]]:

@@ -2,8 +2,10 @@
 
 While a commit waits for the disk, those who come meanwhile gather; the next commit is for all of
 them. Nobody is made to wait so that more may come, but for what says that it may ride: that goes
-with the next change that does not, or soon without one. A change is a *step* and its argument, and a
-step is done at once for all the arguments that wait for it: what wait together are in no order.
+with the next change that does not, or soon without one.
+
+A change is a *step* and its argument, and a step is done at once for all the arguments that wait
+for it: what wait together are in no order.
 
 What a commit says is taken as it is. After one that failed, nobody knows what is on the disk: the
 kernel reports a failed sync once, forgets the octets, and calls the next sync a success. All of
