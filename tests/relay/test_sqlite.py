@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import hashlib
 import os
 import signal
 import sqlite3
@@ -562,6 +563,43 @@ async def test_batches_have_a_limit(open_spool: Opener) -> None:
     await asyncio.gather(*(spool.put(message(), large) for _ in range(300)))
     await asyncio.gather(*(spool.put(message(), b"") for _ in range(1200)))
     assert (await spool.statistics()).messages == 1500
+
+
+async def test_what_became_of_a_message_rides_with_the_next_one(open_spool: Opener) -> None:
+    spool = await open_spool()
+    [lease] = (await spool.put(message(), BODY, lease_seconds=60)).leases
+    commits = spool.commits
+    finishing = asyncio.create_task(spool.finish(lease, {0: DELIVERED}))
+    await asyncio.sleep(0)  # it has asked, and waits
+    await spool.put(message(), BODY)
+    assert await finishing
+    assert spool.commits == commits + 1
+    assert len(await spool.list()) == 1
+
+
+async def test_what_became_of_a_message_waits_for_no_other(open_spool: Opener) -> None:
+    spool = await open_spool()
+    stored = [await spool.put(message(), BODY, lease_seconds=60) for _ in range(3)]
+    commits = spool.commits
+    for one in stored:
+        assert await spool.finish(one.leases[0], {0: DELIVERED})
+    assert spool.commits == commits + 3
+
+
+async def test_what_rides_is_written_before_the_end(open_spool: Opener) -> None:
+    spool = await open_spool()
+    [lease] = (await spool.put(message(), BODY, lease_seconds=60)).leases
+    finishing = asyncio.create_task(spool.finish(lease, {0: DELIVERED}))
+    await asyncio.sleep(0)
+    await spool.close()
+    assert await finishing
+    assert await (await open_spool()).list() == []
+
+
+@pytest.mark.parametrize("size", [0, 1, 2047, 2048, 5000, 16_384, 16_385])
+def test_the_digest_is_that_of_all_octets(size: int) -> None:
+    octets = os.urandom(size)
+    assert digest_of(octets) == hashlib.sha256(octets).digest()
 
 
 async def test_the_log_stays_short(open_spool: Opener, folder: Path) -> None:
