@@ -13,7 +13,8 @@ Options:
 
     -c CLASSNAME, --class=CLASSNAME
         The class that serves: DebuggingServer prints each message, PureProxy (the default) passes
-        it on, and package.module.Class is imported.
+        it on, MailmanProxy hands what GNU Mailman on this machine knows to it and passes on the
+        rest, and package.module.Class is imported.
 
     -s LIMIT, --size=LIMIT
         The most octets that a message may have, announced to clients by the SIZE extension
@@ -38,8 +39,8 @@ Version: %(__version__)s
 # signatures, reply texts and debugging output are CPython's, code is not. One file, because such
 # programs look at `__module__`, at `smtpd.socket` and at `python -m smtpd`. From top to bottom:
 # values, what has come in (_Input, _Collected), SMTPChannel (one client), SMTPServer (the
-# listener), DebuggingServer, PureProxy, the command line. What is ours is kept off the classes, or
-# is called _smtpd_something: programs put whatever they like on their subclasses.
+# listener), DebuggingServer, PureProxy, MailmanProxy, the command line. What is ours is kept off
+# the classes, or is called _smtpd_something: programs put whatever they like on their subclasses.
 
 # The names are not ours to choose, and printing is what DebuggingServer is for.
 # ruff: noqa: A002, N802, N803, N815, T201
@@ -70,6 +71,10 @@ from pillarbox.protocol.reply import Reply
 if typing.TYPE_CHECKING:  # by its module's name: a constant of ours would have to be in __all__
     import ssl
 
+    from pillarbox.lists import AnyDomains
+    from pillarbox.lmtp import LmtpSession
+    from pillarbox.protocol.client_event import RecipientOutcome
+
 # Python 3.11 warns that these two will go. Where they are gone, pyasyncore and pyasynchat bring
 # them back, and they come with us: nobody has to do anything.
 with warnings.catch_warnings():
@@ -77,7 +82,7 @@ with warnings.catch_warnings():
     import asynchat
     import asyncore
 
-__all__ = ["DebuggingServer", "PureProxy", "SMTPChannel", "SMTPServer"]
+__all__ = ["DebuggingServer", "MailmanProxy", "PureProxy", "SMTPChannel", "SMTPServer"]
 
 program = sys.argv[0] if sys.argv else ""
 __version__ = "Python SMTP proxy version 0.3"
@@ -891,12 +896,15 @@ class SMTPChannel(asynchat.async_chat):
         address, self.rcpt_options = read
         parameters = self._getparams(self.rcpt_options)
         most = self._smtpd_limits.max_recipients
+        server = self.smtp_server
         if parameters is None:
             self.push(_syntax(self, "RCPT TO"))
         elif parameters:
             self.push("555 RCPT TO parameters not recognized or not implemented")
         elif most is not None and len(self.rcpttos) >= most:
             self.push("452 Error: too many recipients")
+        elif isinstance(server, MailmanProxy) and (refusal := server._smtpd_refusal(address)):
+            self.push(refusal)
         else:
             self.rcpttos.append(address)
             _debug("recips:", self.rcpttos)
@@ -1312,6 +1320,234 @@ class PureProxy(SMTPServer):
             # A server that has taken the message and fails at the goodbye still has it.
             with contextlib.suppress(OSError, smtplib.SMTPException):
                 upstream.quit()
+
+
+class MailmanProxy(PureProxy):
+    """A proxy that hands what GNU Mailman 3 knows to it by LMTP, and passes on the rest.
+
+    Mailman is asked of each recipient at RCPT. Its lists and their sub-addresses, such as
+    `-request` and `-bounces`, go to Mailman with the original envelope, and nothing is changed in
+    the message. What Mailman does not know goes to `remoteaddr`, as `PureProxy` does it. While
+    Mailman is down its domains hear 451, and all else goes on.
+
+    Nothing is kept: the client hears 250 when everybody has the message. It is passed on first and
+    handed to Mailman last, so that no post is made twice; but where Mailman then cannot take it,
+    the client sends it again and the other recipients get it twice. Each answer is waited for, and
+    all other clients wait with it. `pillarbox mailman` keeps what it takes, and has none of these
+    limits.
+
+    Args:
+        localaddr: Where to listen.
+        remoteaddr: The next server, for what is not Mailman's.
+        args: As `SMTPServer` takes them, and `kwargs` as well.
+        mailman_lmtp: Where Mailman's LMTP runner listens, version 3.3.6 or later.
+        mailman_domains: Mailman's domains: names, a function that is given a domain in small
+            letters, or the path (`pathlib.Path`) of Mailman's `data/postfix_domains`, which is read
+            again when it changes. With `None` Mailman is asked of every address, and while it is
+            down nothing is taken.
+        unknown: What to do with an address in these domains that Mailman does not know: `"relay"`,
+            or `"reject"` with 550.
+        legacy_admin: Take `list-admin` for `list-owner`, as Mailman 2.0 did.
+        lookup_ttl: For how many seconds an address is known once Mailman knows it.
+        negative_ttl: For how many it is not. That Mailman did not answer is never remembered.
+        mailman_timeout: How many seconds to wait for Mailman. Where it has just been waited for in
+            vain, it is one.
+
+    Raises:
+        ValueError: `enable_SMTPUTF8` is true, or `unknown` is none of the two.
+        OSError: The file cannot be read, or it cannot listen.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        mailman_lmtp: tuple[str, int] = ("127.0.0.1", 8024),
+        mailman_domains: AnyDomains = None,
+        unknown: str = "relay",
+        legacy_admin: bool = False,
+        lookup_ttl: float = 30,
+        negative_ttl: float = 5,
+        mailman_timeout: float = 10,
+        **kwargs: Any,
+    ) -> None:
+        # Here and not at the top: programs without Mailman need not load them, and the command line
+        # gives up its rights after this.
+        from pillarbox.lists import ListDomains, Verdicts
+
+        if unknown not in ("relay", "reject"):
+            raise ValueError(f"unknown is {unknown!r}; write 'relay' or 'reject'")
+        self._smtpd_domains = ListDomains(mailman_domains)
+        self._smtpd_rejects = unknown == "reject"
+        self._smtpd_mailman = _Mailman(
+            mailman_lmtp,
+            mailman_timeout,
+            Verdicts(lookup_ttl=lookup_ttl, negative_ttl=negative_ttl),
+            legacy_admin=legacy_admin,
+        )
+        super().__init__(*args, **kwargs)
+
+    def close(self) -> None:
+        """Stop listening, and say goodbye to Mailman."""
+        self._smtpd_mailman.close()
+        super().close()
+
+    def _smtpd_refusal(self, rcpt: str) -> str:
+        """Tell why a recipient is not taken; empty where it is."""
+        _address, refusal = self._smtpd_look_up(rcpt)
+        return refusal
+
+    def _smtpd_look_up(self, rcpt: str) -> tuple[str, str]:
+        """Give Mailman's address for a recipient, and a refusal; both are empty for all others."""
+        if not self._smtpd_domains.has(rcpt.rpartition("@")[2]):
+            return "", ""
+        if not rcpt.isascii():
+            return "", "" if self._smtpd_domains.is_any else _LIST_NEEDS_SMTPUTF8
+        try:
+            address = self._smtpd_mailman.find(rcpt)
+        except OSError as error:
+            self.log_info(f"Mailman does not answer ({error}); its mail has to wait", "error")
+            return "", _MAILMAN_IS_DOWN
+        return address, _NO_SUCH_LIST if not address and self._smtpd_rejects else ""
+
+    def process_message(
+        self, peer: Any, mailfrom: str, rcpttos: list[str], data: Any, **kwargs: Any
+    ) -> str | None:
+        """Pass the message on, then hand it to Mailman; tell what came of both."""
+        lists: dict[str, str] = {}  # one post to a list, however often and in what case it is named
+        others: list[str] = []
+        for rcpt in rcpttos:
+            address, refusal = self._smtpd_look_up(rcpt)
+            if refusal:
+                return refusal
+            if address:
+                lists.setdefault(address.lower(), address)
+            else:
+                others.append(rcpt)
+        if not lists:
+            return super().process_message(peer, mailfrom, rcpttos, data, **kwargs)
+        # 250 only where everybody has it; and the list, where nobody is to get it twice, last.
+        if others and (refused := self._deliver(mailfrom, others, _with_peer(data, peer[0]))):
+            _debug("we got some refusals:", refused)
+            return _refusal(list(refused.values()))
+        return self._smtpd_mailman.deliver(mailfrom, list(lists.values()), data)
+
+
+_MAILMAN_IS_DOWN = "451 4.3.0 Mailman cannot take mail now, try again later"
+_NO_SUCH_LIST = "550 5.1.1 No such list"
+_LIST_NEEDS_SMTPUTF8 = "553 5.6.7 Mailman takes no addresses beyond ASCII"
+# Mailman only writes the message to a file before it answers; who waits less makes two posts.
+_MAILMAN_END_SECONDS = 60.0
+_SHORT_PATIENCE_SECONDS = 1.0
+
+
+class _Mailman:
+    """Asks Mailman over one connection, and hands it each message over another."""
+
+    def __init__(
+        self, lmtp: tuple[str, int], timeout: float, verdicts: Any, *, legacy_admin: bool
+    ) -> None:
+        from pillarbox import lists
+        from pillarbox.lmtp import LmtpSession
+        from pillarbox.protocol.address import Path
+
+        self._lmtp = lmtp
+        self._timeout = timeout
+        self._verdicts = verdicts
+        self._legacy_admin = legacy_admin
+        self._lists = lists
+        self._open = LmtpSession
+        self._path = Path
+        self._session: LmtpSession | None = None
+        self._is_slow_until = 0.0
+
+    def find(self, rcpt: str) -> str:
+        """Give what Mailman knows a recipient by; empty where it knows none.
+
+        Raises:
+            OSError: It cannot be asked, or does not say.
+        """
+        if self._knows(rcpt):
+            return rcpt
+        local_part, _, domain = rcpt.rpartition("@")
+        if self._legacy_admin and local_part.lower().endswith("-admin"):
+            owner = f"{local_part[: -len('admin')]}owner@{domain}"
+            if self._knows(owner):
+                return owner
+        return ""
+
+    def _knows(self, address: str) -> bool:
+        key = self._lists.list_key(self._path(address.encode()))
+        found = self._verdicts.get(key)
+        if found is None:
+            try:
+                found = self._lists.verdict(self._ask(address))
+            except self._lists.MailmanSilent as error:
+                raise ConnectionError(str(error)) from None
+            except ValueError:
+                return False  # it cannot be put into a command, so no list has this name
+            self._verdicts.put(key, is_known=found)
+        return bool(found)
+
+    def _ask(self, address: str) -> RecipientOutcome:
+        begun = time.monotonic()
+        try:
+            answer = None
+            if self._session is not None and self._session.is_open:
+                answer = self._session.ask(address).recipients[0]
+            # The other end may have closed what was idle for minutes; that says nothing of now.
+            is_fast = time.monotonic() < begun + self._patience / 2
+            if self._session is None or (not self._session.is_open and is_fast):
+                self.close()
+                self._session = self._connect()
+                answer = self._session.ask(address).recipients[0]
+            assert answer is not None
+            return answer
+        finally:
+            if self._session is not None and not self._session.is_open:
+                self.close()
+            if time.monotonic() >= begun + self._patience:
+                # It hangs: all clients wait while we do. It is asked all the same.
+                self._is_slow_until = time.monotonic() + self._timeout * 3
+
+    @property
+    def _patience(self) -> float:
+        if time.monotonic() < self._is_slow_until:
+            return min(self._timeout, _SHORT_PATIENCE_SECONDS)
+        return self._timeout
+
+    def _connect(self, **more: float) -> LmtpSession:
+        from pillarbox.protocol.client_state import Timeouts
+
+        seconds = dict.fromkeys(Timeouts.__slots__, self._patience)
+        return self._open(
+            self._lmtp,
+            timeouts=Timeouts(**{**seconds, **more}),
+            lone_refusal_seconds=self._lists.LONE_REFUSAL_SECONDS,
+        )
+
+    def close(self) -> None:
+        """Say goodbye, until there is something to ask again."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def deliver(self, mailfrom: str, rcpttos: list[str], data: Any) -> str | None:
+        """Hand a message over; give the refusal, or `None`."""
+        if isinstance(data, str):
+            data = data.encode("utf-8")
+        sender = "" if mailfrom == "<>" else mailfrom
+        try:
+            with self._connect(end=max(self._timeout, _MAILMAN_END_SECONDS)) as session:
+                outcome = session.send(sender, rcpttos, _for_sending(data))
+        except (OSError, ValueError) as error:
+            _debug("Mailman does not take it:", error)
+            return _MAILMAN_IS_DOWN
+        replies = [one.reply for one in outcome.refused]
+        if not replies:
+            return None
+        if any(one.reply.is_transient for one in outcome.refused):
+            return _MAILMAN_IS_DOWN
+        return _refusal([(one.code, f"{one.enhanced or ''} {one.text}".strip()) for one in replies])
 
 
 def _with_peer(data: Any, host: str) -> Any:

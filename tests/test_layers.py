@@ -20,7 +20,7 @@ LAYERS = (
     ("asyncio", "smtpd"),
     (
         *("handler", "envelope", "config", "listen", "certificate", "login", "log", "counters"),
-        *("metrics", "scram", "scram_client", "channel_binding", "dialogue"),
+        *("metrics", "scram", "scram_client", "channel_binding", "dialogue", "lists", "lmtp"),
     ),
     ("protocol",),
 )

@@ -401,7 +401,8 @@ def page(body: str) -> str:
     """Put HTML into a page with some style."""
     return (
         '<!doctype html><html lang="en"><head><style>body{font:16px/1.5 sans-serif;max-width:36em;'
-        "margin:2em auto;color:#223}h1{font-size:1.4em}table{border-collapse:collapse;width:100%}"
+        "margin:2em auto;padding:0 16px;color:#223}h1{font-size:1.4em}"
+        "table{border-collapse:collapse;width:100%}"
         "th,td{border-bottom:1px solid #ccd;padding:.4em;text-align:left}.n{text-align:right}"
         ".button{background:#264;color:#fff;padding:.6em 1.2em;text-decoration:none}"
         ".code{font:bold 2em monospace;letter-spacing:.2em}.small{color:#667;font-size:.85em}"

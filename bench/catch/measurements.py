@@ -35,6 +35,16 @@ QUERIES = (
     (f"-{mails.SELDOM_WORD}", True, "not a word"),
     ("qxqxqx", False, "no hits"),
     ("zw", True, "two letters"),
+    ("or", True, "two letters that each has"),
+    ("o", True, "one letter that each has"),
+    ("subject:9 order", True, "subject:, one character, and a word"),
+    ("header:message-id", True, "a header that each has"),
+    ("header:mime-version=1.0", True, "a header's text that each has"),
+    ("header:subject=99", True, "a header's text, some hits"),
+    ("header:x-mailer", False, "a header, no hits"),
+    ("is:unread", True, "unread"),
+    (f"{mails.COMMON_WORD} is:unread larger:100", True, "a word that each has, unread, larger:"),
+    ("addressed:@example.org", True, "addressed:, a domain that each has"),
 )
 
 

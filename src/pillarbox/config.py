@@ -40,8 +40,8 @@ class Config:
         max_recipients: See `Offer`.
         max_connections: The most connections at once; a further one gets 421. Each idle one costs
             some 3 KiB, each that sends a large message some 0.5 MiB.
-        max_connections_per_ip: The same for one client address, so that no single one can keep all
-            others out.
+        max_connections_per_ip: The same for one client, so that no single one can keep all others
+            out: an IPv4 address, or an IPv6 network of 64 bits, as everybody with IPv6 has one.
         idle_timeout_seconds: How long a client may be silent. RFC 5321 §4.5.3.2 wants 300.
         drain_seconds: How long `Server.close()` lets open transactions go on.
         max_errors: See `Offer`.

@@ -76,6 +76,30 @@ async def test_one_too_many_is_told_nothing_before_tls(tmp_path: Path, cap: str)
     await server.close()
 
 
+@pytest.mark.parametrize(
+    ("hosts", "welcome"),
+    [
+        # Whoever has one IPv6 address has a /64 of them (RFC 6177).
+        (("2001:db8::1", "2001:db8::2", "2001:db8::ffff:1"), 2),
+        (("2001:db8::1", "2001:db8:0:1::1", "2001:db8:0:2::1"), 3),
+        (("fe80::1%eth0", "fe80::2%eth0", "fe80::3%eth1"), 2),
+        # RFC 4291 §2.5.5.2: these are IPv4 addresses, whatever 64 bits they begin with.
+        (("::ffff:192.0.2.1", "::ffff:c000:202", "192.0.2.3"), 3),
+        (("::ffff:192.0.2.1", "::ffff:c000:201", "192.0.2.1"), 2),
+    ],
+)
+async def test_who_counts_as_one_client(
+    in_memory: InMemory, hosts: tuple[str, ...], welcome: int
+) -> None:
+    memory = in_memory(Recorder(), max_connections_per_ip=2)
+    clients = [memory.connect(peername=(host, 1, 0, 0)) for host in hosts]
+    assert sum(client.heard().startswith(b"220 ") for client in clients) == welcome
+    for client in clients:
+        client.lose()
+    await turns()
+    assert memory.server.admission.clients == 0
+
+
 # Proxies.
 
 

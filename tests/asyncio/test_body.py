@@ -158,7 +158,7 @@ async def test_a_handler_that_does_not_read_stops_the_client() -> None:
             await wire.send(b"\r\n.\r\n")
 
         sending = asyncio.create_task(send())
-        connection = next(iter(server._connections))
+        connection = next(iter(server.admission.everyone))
         while not connection._is_paused:
             await turns(1)
         # As much as the kernel takes, and not more.

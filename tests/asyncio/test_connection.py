@@ -689,7 +689,7 @@ async def test_a_task_that_is_cancelled_leaves_no_client_waiting(
     client.feed(BEGIN + b"DATA\r\nx\r\n.\r\n")
     await turns()
     assert handler.waiting == [where]
-    (connection,) = memory.server._connections
+    (connection,) = memory.server.admission.everyone
     assert connection._task is not None
     connection._task.cancel()
     await turns()

@@ -337,8 +337,8 @@ async def test_resets_leave_nothing_behind() -> None:
                 await wire.send(octets)
                 wire.reset()
         await until(lambda: recorder.calls.count("disconnect") == 5)
-        assert not server._connections
-        assert not server._per_host
+        assert not server.admission.everyone
+        assert not server.admission.clients
     assert recorder.messages == []
 
 
@@ -427,7 +427,7 @@ async def test_close_waits_for_a_handler_whose_client_is_gone() -> None:
         await wire.send(BEGIN + b"DATA\r\nx\r\n.\r\n")
         await slow.asked.wait()
         wire.reset()
-    await until(lambda: not server._connections)
+    await until(lambda: not server.admission.everyone)
     closing = asyncio.create_task(server.close())
     await turns()
     assert not closing.done()
@@ -515,7 +515,7 @@ async def test_nobody_hangs_who_was_about_to_be_let_in(number: int) -> None:
                         pass
         finally:
             gc.enable()
-    assert not server._connections
+    assert not server.admission.everyone
 
 
 async def test_close_twice() -> None:

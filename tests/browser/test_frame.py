@@ -167,6 +167,24 @@ def test_a_phone(reading: Reading, page: Page, width: int) -> None:
     expect(reading.reader).not_to_be_visible()
 
 
+def test_a_phone_with_a_long_mail(reading: Reading, page: Page) -> None:
+    page.set_viewport_size({"width": 320, "height": 640})
+    people = ", ".join(f"Person {number} <p{number}@example.org>" for number in range(60))
+    reading.catcher.send(mail("A long subject. " * 30, "Hello\n" * 200, to=people))
+    reading.arrive()
+    reading.rows.get_by_role("link").click()
+    expect(page.get_by_role("banner")).not_to_be_visible()
+    title = reading.reader.get_by_role("heading", level=1)
+    tools, title_box = reading.reader.get_by_role("toolbar").bounding_box(), title.bounding_box()
+    assert tools is not None
+    assert title_box is not None
+    assert title_box["y"] >= tools["y"] + tools["height"]
+    for button in reading.reader.get_by_role("toolbar").get_by_role("button").all():
+        box = button.bounding_box()
+        assert box is not None
+        assert tools["y"] <= box["y"] <= box["y"] + box["height"] <= tools["y"] + tools["height"]
+
+
 def test_a_server_that_starts_again(page: Page) -> None:
     with Catcher() as catcher:
         reading = Reading(page, catcher)

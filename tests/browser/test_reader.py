@@ -185,3 +185,30 @@ def test_a_long_text(reading: Reading, page: Page) -> None:
     expect(reading.panel).to_contain_text("The first 400,000 characters")
     reading.tab("Raw")
     expect(reading.panel.get_by_role("link", name="Download 1.2 MB")).to_be_visible()
+    expect(reading.panel.locator("pre")).to_contain_text("From: Ann Example")
+
+
+def test_many_recipients(reading: Reading, page: Page) -> None:
+    reading.catcher.send(mail(to=", ".join(f"P{number}@example.org" for number in range(80))))
+    reading.arrive()
+    reading.open("Lunch")
+    head = reading.reader.locator("header dl")
+    expect(head).to_contain_text("P4@example.org, 75 more")
+    expect(head).not_to_contain_text("P5@example.org")
+    head.get_by_role("button", name="75 more").click()
+    expect(head).to_contain_text("P4@example.org, P5@example.org")
+    expect(head).to_contain_text("P79@example.org")
+
+
+def test_from_right_to_left(reading: Reading, page: Page) -> None:
+    reading.catcher.send(
+        mail("שלום, Ben", "שלום\nHello\n", sender="דוד כהן <david@example.org>"),
+    )
+    reading.arrive()
+    subject = reading.row("שלום").locator(".subject")
+    expect(subject).to_have_css("direction", "rtl")
+    reading.open("שלום, Ben")
+    expect(reading.reader.get_by_role("heading", level=1)).to_have_css("direction", "rtl")
+    # The name is before its address, each in its own direction.
+    expect(reading.reader.locator("header bdi")).to_have_text("דוד כהן")
+    expect(reading.tab("Text").locator("pre")).to_have_css("unicode-bidi", "plaintext")

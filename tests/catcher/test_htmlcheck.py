@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from pillarbox.catcher.htmlcheck import MAX_CHARACTERS, _features, _finders, check_html, platforms
+from pillarbox.catcher.caniemail import features, platforms
+from pillarbox.catcher.htmlcheck import MAX_CHARACTERS, _finders, check_html
 
 
 def found(html: str) -> dict[str, int]:
@@ -88,8 +89,8 @@ def test_nothing_to_understand() -> None:
 
 
 def test_the_data() -> None:
-    assert len(_features()) > 250
-    assert "Gmail Android" in {one.name.split(" (")[0] for one in _features()["css-gap"].results}
+    assert len(features()) > 250
+    assert "Gmail Android" in {one.name.split(" (")[0] for one in features()["css-gap"].results}
     assert "Gmail" in platforms()["android"]
 
 

@@ -257,13 +257,14 @@ def test_nothing_of_a_deleted_message_is_left(tmp_path: Path) -> None:
         mailbox.delete([summary.id for summary in added[3:]])
         mailbox.scoped("a").delete_all()
         mailbox.scoped("b").delete_all()
-        tables = "message", "content", "mail", "words", "tag", "place", "backlog"
+        tables = "message", "content", "mail", "words", "tag", "place", "backlog", "header"
         connection = mailbox._store.database.writer
         for table in tables:
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
         # It compares the index with the texts, and raises where they differ.
         connection.execute("INSERT INTO found (found, rank) VALUES ('integrity-check', 1)")
         assert connection.execute("SELECT * FROM found('text')").fetchall() == []
+        assert connection.execute("SELECT rowid FROM short('te')").fetchall() == []
         assert connection.execute("SELECT * FROM tally").fetchone() == (0, 0, 0)
 
 
@@ -642,6 +643,27 @@ def test_a_file_of_a_newer_version(tmp_path: Path) -> None:
     database(path, f"PRAGMA user_version = {VERSION + 1}")
     with pytest.raises(MailboxError, match="was written by a newer version of pillarbox; install"):
         Mailbox(path)
+
+
+def test_a_file_of_an_older_version(tmp_path: Path) -> None:
+    path = tmp_path / "mails.db"
+    with Mailbox(path) as mailbox:
+        mailbox.add_all(arrival(f"order {number}") for number in range(MAX_WAITING + 5))
+        found = [mailbox.find(query) for query in QUERIES]
+    database(
+        path,
+        "DROP INDEX message_read",
+        "DROP TABLE short",
+        "DROP TABLE header",
+        "PRAGMA user_version = 1",
+    )
+    with Mailbox(path) as mailbox:
+        assert [mailbox.find(query) for query in QUERIES] == found
+        mailbox.delete_found("order")
+        assert mailbox.find("or") == []
+
+
+QUERIES = ("order", "or", "7", "header:subject=7", "subject:7 order header:from=ann", "-7")
 
 
 def test_a_file_that_is_damaged(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pillarbox.catcher.arrival import Arrival
+from pillarbox.catcher.condition import numbers_of
 from pillarbox.catcher.index import MAX_INDEXED_CHARACTERS, MAX_WAITING
 from pillarbox.catcher.mailbox import Mailbox
 from pillarbox.catcher.message import parse_message
@@ -277,6 +278,40 @@ def test_the_index_is_in_use(tmp_path: Path) -> None:
             plan = connection.execute("SELECT count(*) FROM backlog").fetchone()
         assert plan == (0,)
         assert len(mailbox.find("number")) == MAX_WAITING
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["order", "or", "header:to=ann", "order or", "order header:to=ann", "or header:to=ann tag:a"],
+)
+def test_an_index_is_asked_once(tmp_path: Path, query: str) -> None:
+    # FTS5 tells that it is asked message by message by a "=" in the name of its plan.
+    with (
+        Mailbox(tmp_path / "mails.db").scoped("team") as mailbox,
+        mailbox._store.database.look() as connection,
+    ):
+        numbers = numbers_of(parse_query(query), mailbox.name, is_indexed=True)
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {numbers.sql}", numbers.values).fetchall()
+        steps = [step for *_, step in plan if "VIRTUAL TABLE" in step or "header" in step]
+        assert steps
+        assert not [step for step in steps if "=M" in step or "number=?" in step]
+
+
+def test_texts_that_the_tokenizer_could_part(tmp_path: Path) -> None:
+    every = "".join(character for character in map(chr, range(1, 0x250)) if character.islower())
+    every += "".join(map(chr, range(0x21, 0x30))) + ":;<=>?@[\\]^_`{|}~\x01\x1b\x7f日😀"
+    words = fold(every)
+    with Mailbox(tmp_path / "mails.db") as mailbox:
+        for number in range(MAX_WAITING):
+            mailbox.add(replace(arrival(mail("", every[:: number % 3 + 1])), id=f"{number}"))
+        every_text = [fold(every[::step]) for step in (1, 2, 3)]
+        for at in range(len(words) - 1):
+            piece = words[at : at + 2]
+            query = f'"{piece}"'
+            if '"' in piece or piece.startswith(" ") or piece.endswith(" "):
+                continue
+            expected = sum(piece in every_text[number % 3] for number in range(MAX_WAITING))
+            assert mailbox.search(query).found.total == expected, piece
 
 
 # Folding

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import os
 import quopri
 import subprocess
 from base64 import b64decode
@@ -17,9 +18,23 @@ from email.header import decode_header, make_header
 from pathlib import Path
 from typing import Literal
 
+import pytest
+
 from tests.cli.program import clean_environment
 
-__all__ = ["HOST", "LOGIN", "TIME_LIMIT_SECONDS", "Client", "Mail", "NotSent", "Sending", "run"]
+__all__ = [
+    "HOST",
+    "LOGIN",
+    "TIME_LIMIT_SECONDS",
+    "Client",
+    "Installed",
+    "Mail",
+    "NotSent",
+    "Sending",
+    "leave",
+    "run",
+    "same",
+]
 
 HOST = "127.0.0.1"
 LOGIN = ("ann", "s3cret word")
@@ -97,24 +112,17 @@ class Sending:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Client:
-    """A client of SMTP that other people wrote.
+class Installed:
+    """A program that other people wrote.
 
     Attributes:
-        send: Sends, or raises NotSent.
-        needs: A command that ends well where the client is installed.
+        needs: A command that ends well where it is installed.
         debian: The packages of Debian that bring it.
-        composes: Whether it makes the header itself and may encode the body. Then subject, sender
-            and the decoded body are compared, otherwise every octet.
-        cannot: The cases it is not made for, each with the reason.
     """
 
     name: str
-    send: Callable[[Sending], None]
     needs: Sequence[str] = ()
     debian: tuple[str, ...] = ()
-    composes: bool = False
-    cannot: Mapping[str, str] = field(default_factory=dict)
 
     def is_here(self) -> bool:
         """Whether this machine has it."""
@@ -125,6 +133,34 @@ class Client:
         except OSError:
             return False
         return done is None or done.returncode == 0
+
+    def want(self) -> None:
+        """Leave the test that runs where it is not here."""
+        if not self.is_here():
+            leave(f"{self.name} is not here; `make interop-clients` installs it")
+
+
+def leave(why: str) -> None:
+    """Skip the test that runs; where tests have to be whole, fail."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client(Installed):
+    """A client of SMTP.
+
+    Attributes:
+        send: Sends, or raises NotSent.
+        composes: Whether it makes the header itself and may encode the body. Then subject, sender
+            and the decoded body are compared, otherwise every octet.
+        cannot: The cases it is not made for, each with the reason.
+    """
+
+    send: Callable[[Sending], None]
+    composes: bool = False
+    cannot: Mapping[str, str] = field(default_factory=dict)
 
     def compare(self, mail: Mail, stored: bytes, *, is_chunked: bool = False) -> None:
         """Hold what was stored against what was to be sent, to the octet."""

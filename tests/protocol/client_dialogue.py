@@ -45,6 +45,7 @@ __all__ = [
     "TIMEOUTS",
     "Action",
     "Driver",
+    "asks",
     "encrypts",
     "logs_in",
     "outcome_of",
@@ -199,6 +200,7 @@ def play(
     is_lmtp: bool = False,
     is_tls: bool = False,
     facts: TlsFacts | None = None,
+    lone_refusal_seconds: float | None = None,
 ) -> list[Happening]:
     """Hold a dialogue: what the server says comes whole, octet by octet, and cut at each place.
 
@@ -209,7 +211,11 @@ def play(
 
     def hold(cut_up: Callable[[bytes], list[bytes]]) -> list[Happening]:
         connection = ClientConnection(
-            "client.test", is_lmtp=is_lmtp, is_tls=is_tls, timeouts=TIMEOUTS
+            "client.test",
+            is_lmtp=is_lmtp,
+            is_tls=is_tls,
+            timeouts=TIMEOUTS,
+            lone_refusal_seconds=lone_refusal_seconds,
         )
         driver = Driver(iter(actions), iter(parts), connection, facts=facts)
         return _hold(steps, driver, cut_up)
@@ -272,6 +278,10 @@ def sends(
         )
 
     return send
+
+
+def asks(*rcpt_tos: AnyRecipient, mail_from: str = "") -> Action:
+    return lambda connection: connection.ask(mail_from, rcpt_tos)
 
 
 def encrypts(connection: ClientConnection) -> None:

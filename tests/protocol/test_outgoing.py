@@ -377,6 +377,17 @@ def test_an_answer_for_each_recipient() -> None:
     ]
 
 
+def test_what_was_asked() -> None:
+    made = message(None, rcpt_tos=["ann@x", "bob@x", "cat@x"])
+    made.mail_reply = OK
+    made.rcpt_replies = [OK, UNKNOWN, Reply(250, None, "Ok")]
+    assert [(one.reply.code, one.command) for one in made.answers(OK).recipients] == [
+        (250, "RCPT"),
+        (550, "RCPT"),
+        (250, "RCPT"),
+    ]
+
+
 def test_in_doubt_only_if_it_can_have_been_taken() -> None:
     made = message(rcpt_tos=TWO)
     made.mail_reply = OK

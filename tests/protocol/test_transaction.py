@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pillarbox.protocol.client import LOST, ClientConnection
+from pillarbox.protocol.client import GOODBYE, LOST, ClientConnection
 from pillarbox.protocol.client_event import Ready, Sent
 from pillarbox.protocol.event import NEED_DATA, NEED_SEND
 from pillarbox.protocol.extension import Offer
@@ -16,7 +16,10 @@ from tests.protocol.client_dialogue import (
     LMTP,
     PIPELINING,
     PLAIN,
+    TIMEOUTS,
     Action,
+    Driver,
+    asks,
     outcome_of,
     play,
     quits,
@@ -578,6 +581,159 @@ def test_lmtp_354_though_every_recipient_was_refused() -> None:
     )
     assert events[1] == "DATA was answered by 354 after every recipient was refused"
     assert outcome_of(events[2]) == ["bob, RCPT: 550 Unknown"]
+
+
+# One refusal for all, as GNU Mailman gives it
+
+TWO_IN_LMTP = f"""{LMTP}
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        C: RCPT TO:<ben@example.org>
+        C: DATA
+        S: 250 OK
+        S: 250 OK
+        S: 250 OK
+        S: 354 Go
+        C: hi
+        C: .
+"""
+SENDS_TO_TWO = sends("bob@example.org", "ben@example.org", data=b"hi\r\n")
+
+
+def test_one_refusal_for_all() -> None:
+    events = play(
+        f"""{TWO_IN_LMTP}
+        S: 501 Message has defects
+        S: [closed]
+        C: [closed]
+        """,
+        SENDS_TO_TWO,
+        is_lmtp=True,
+        lone_refusal_seconds=1.5,
+    )
+    assert outcome_of(events[-1]) == [
+        "bob, end of data: 501 Message has defects",
+        "ben, end of data: 501 Message has defects",
+    ]
+
+
+def test_one_refusal_and_then_silence() -> None:
+    connection = ClientConnection(
+        "client.test", is_lmtp=True, timeouts=TIMEOUTS, lone_refusal_seconds=1.5
+    )
+    driver = Driver(iter([SENDS_TO_TWO]), connection=connection)
+    driver.pump()
+    driver.hear(b"220 mx.test\r\n250-mx.test\r\n250 PIPELINING\r\n")
+    driver.hear(b"250 OK\r\n" * 3 + b"354 Go\r\n")
+    assert (connection.has_lone_refusal, connection.timeout_seconds) == (False, TIMEOUTS.end)
+    driver.hear(b"552 Too large\r\n")
+    assert (connection.has_lone_refusal, connection.timeout_seconds) == (True, 1.5)
+    connection.abandon(LOST)
+    driver.pump()
+    assert outcome_of(driver.events[-1]) == [
+        "bob, end of data: 552 Too large",
+        "ben, end of data: 552 Too large",
+    ]
+    assert driver.is_closed
+    assert connection.closing_reply == GOODBYE
+
+
+@pytest.mark.parametrize("seconds", [None, 1.5])
+def test_a_refusal_for_each(seconds: float | None) -> None:
+    events = play(
+        f"""{TWO_IN_LMTP}
+        S: 550 Unknown
+        S: 250 Taken
+        C: QUIT
+        """,
+        SENDS_TO_TWO,
+        quits,
+        is_lmtp=True,
+        lone_refusal_seconds=seconds,
+    )
+    assert outcome_of(events[-1]) == [
+        "bob, end of data: 550 Unknown",
+        "ben, end of data: 250 Taken",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reply", "seconds", "outcome"),
+    [
+        ("501 Defects", None, ["bob, end of data: 501 Defects", f"ben, None: {LOST}", "in doubt"]),
+        ("250 Taken", 1.5, ["bob, end of data: 250 Taken", f"ben, None: {LOST}", "in doubt"]),
+    ],
+)
+def test_what_does_not_go_for_all(reply: str, seconds: float | None, outcome: list[str]) -> None:
+    events = play(
+        f"""{TWO_IN_LMTP}
+        S: {reply}
+        S: [closed]
+        C: [closed]
+        """,
+        SENDS_TO_TWO,
+        is_lmtp=True,
+        lone_refusal_seconds=seconds,
+    )
+    assert outcome_of(events[-1]) == outcome
+
+
+# Questions
+
+
+def test_who_is_known() -> None:
+    events = play(
+        """
+        S: 220 mx.test LMTP
+        C: LHLO client.test
+        S: 250 mx.test
+        C: MAIL FROM:<>
+        S: 250 OK
+        C: RCPT TO:<list@example.org>
+        S: 250 OK
+        C: RCPT TO:<nobody@example.org>
+        S: 550 5.1.1 Unknown
+        C: RSET
+        S: 250 OK
+        C: MAIL FROM:<>
+        S: 250 OK
+        C: RCPT TO:<list@example.org>
+        S: 451 4.3.0 Later
+        C: QUIT
+        """,
+        asks("list@example.org", "nobody@example.org"),
+        asks("list@example.org"),
+        quits,
+        is_lmtp=True,
+    )
+    assert [outcome_of(event) for event in events[1:]] == [
+        ["list, RCPT: 250 OK", "nobody, RCPT: 550 5.1.1 Unknown"],
+        ["list, RCPT: 451 4.3.0 Later"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("replies", "outcome"),
+    [
+        ("S: 250 OK\nS: 250 OK", ["list, RCPT: 250 OK"]),
+        ("S: 451 4.3.0 Later\nS: 503 No sender", ["list, MAIL: 451 4.3.0 Later"]),
+    ],
+)
+def test_a_pipelined_question(replies: str, outcome: list[str]) -> None:
+    events = play(
+        f"{PIPELINING}C: MAIL FROM:<>\nC: RCPT TO:<list@example.org>\n{replies}\nC: QUIT",
+        asks("list@example.org"),
+        quits,
+    )
+    assert outcome_of(events[1]) == outcome
+
+
+def test_a_question_that_the_server_would_not_understand() -> None:
+    events = play(f"{PLAIN}C: QUIT", asks("listé@example.org"), quits)
+    assert outcome_of(events[1]) == [
+        "listé, None: 553 5.6.7 An address beyond ASCII needs SMTPUTF8, which the server does not"
+        " offer"
+    ]
 
 
 # Limits (RFC 9422)

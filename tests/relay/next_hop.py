@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-__all__ = ["DROP", "HALF", "HANG", "SLOW", "NextHopServer", "serving"]
+__all__ = ["DROP", "HALF", "HANG", "SLOW", "STALL", "NextHopServer", "serving"]
 
 HANG = "hang"
 """Say nothing more."""
@@ -15,6 +15,8 @@ DROP = "drop"
 """Close the connection."""
 HALF = "half"
 """Say half a reply, and nothing more."""
+STALL = "stall"
+"""Read nothing more."""
 SLOW = "slow"
 """Say what is to be said octet by octet, with turns of the loop between."""
 
@@ -27,7 +29,7 @@ class NextHopServer:
 
     Attributes:
         faults: What to do at a point (`greeting`, `EHLO`, `MAIL`, `RCPT`, `DATA`, `body` after the
-            354, `dot`): one of the words above, or what to answer.
+            354, `dot`, `QUIT`): one of the words above, or what to answer.
         extensions: What is offered.
         is_lmtp: One answer for each recipient; `dots` has them.
         dots: Answers to the final dot over LMTP.
@@ -44,6 +46,7 @@ class NextHopServer:
     messages: list[bytes] = field(default_factory=list)
     """What was taken, as it came over the wire, the final dot left out."""
     commands: list[str] = field(default_factory=list)
+    is_over: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def follow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.sessions += 1
@@ -57,6 +60,10 @@ class NextHopServer:
             if what in (HANG, HALF):
                 writer.write(lines[0][:5].encode() if what == HALF else b"")
                 await reader.read()
+                raise ConnectionAbortedError
+            if what == STALL:
+                writer.transport.pause_reading()  # type: ignore[attr-defined]  # it reads, too
+                await self.is_over.wait()
                 raise ConnectionAbortedError
             if what == SLOW:
                 for octet in "".join(f"{line}\r\n" for line in lines).encode():
@@ -140,4 +147,5 @@ async def serving(
         yield server
     finally:
         listener.close()
+        server.is_over.set()
         await asyncio.gather(*tasks)

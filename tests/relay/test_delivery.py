@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from pillarbox import Server, serve
+from pillarbox.asyncio.client import Client, ClientOptions
 from pillarbox.protocol.dsn import MailDsn, Notify, RcptDsn, Return
 from pillarbox.protocol.reply import Reply
+from pillarbox.relay.route import Hop
 from pillarbox.relay.schedule import Limits
 from pillarbox.relay.spool import NewRecipient, Result, SpoolError
 from pillarbox.testing import Recorder
 from tests.asyncio.wire import config
 from tests.relay.network import TEXT
-from tests.relay.next_hop import DROP, HALF, HANG, SLOW, serving
-from tests.relay.sending import between, relaying
+from tests.relay.next_hop import DROP, HALF, HANG, SLOW, STALL, serving
+from tests.relay.sending import between, relaying, waiting
 
 pytestmark = pytest.mark.usefixtures("new_loop")
 
@@ -261,10 +263,12 @@ async def test_it_breaks_before_the_final_dot(
         assert queued.recipients[0].attempts == 1
         assert queued.recipients[0].last_reply == recipient.reply
     assert "to bob@example.org is deferred for" in caplog.text
+    assert f"{recipient.reply} (127.0.0.1:{server.port})" in caplog.text
 
 
-async def test_it_breaks_in_the_middle_of_the_message() -> None:
-    async with between({"body": DROP}) as (_server, sending):
+@pytest.mark.parametrize("fault", [DROP, STALL])
+async def test_it_breaks_in_the_middle_of_the_message(fault: str) -> None:
+    async with between({"body": fault}) as (_server, sending):
         [recipient] = (await sending.send(text=LARGE * 20)).recipients
         assert recipient.result is Result.DEFERRED
         assert not recipient.is_in_doubt
@@ -280,6 +284,33 @@ async def test_it_breaks_after_the_final_dot(fault: str, caplog: pytest.LogCaptu
         assert sending.relay.counters.in_doubt == 1
     assert "was sent the whole message and did not answer" in caplog.text
     assert "may be delivered twice" in caplog.text
+
+
+async def test_a_connection_that_does_not_come_about(caplog: pytest.LogCaptureFixture) -> None:
+    def connector(_hop: Hop, options: ClientOptions, /) -> Client:
+        return Client(lambda _factory: asyncio.Event().wait(), **options)
+
+    timeouts = waiting("connect")
+    async with relaying("192.0.2.1:25", connector=connector, timeouts=timeouts) as sending:
+        await sending.put()
+        async with asyncio.timeout(10):
+            while not (queued := (await sending.queued())[0]).recipients[0].last_reply:
+                await asyncio.sleep(0.01)
+        assert queued.recipients[0].attempts == 0
+    assert "192.0.2.1:25: no connection: no connection within 0.2 seconds; " in caplog.text
+
+
+@pytest.mark.parametrize("fault", [HANG, DROP, HALF])
+async def test_a_goodbye_that_is_not_answered(fault: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving({"QUIT": fault}) as server:
+        limits = Limits(messages_per_session=1)
+        to = f"127.0.0.1:{server.port}"
+        async with relaying(to, limits=limits, timeouts=waiting("QUIT")) as sending:
+            for _ in range(3):
+                assert (await sending.results())[0][0] == "delivered"
+            assert await sending.queued() == []
+        assert server.commands.count("QUIT") == len(server.messages) == 3
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("point", ["greeting", "EHLO"])

@@ -181,9 +181,8 @@ async def run_round(seed: str, first: int, authority: Authority, *, drains: bool
     for server in servers:
         assert server.counters.connections_open == 0
         assert server.counters.memory_octets == 0
-        assert not server._connections
-        assert not server._nameless
-        assert not server._per_host
+        assert not server.admission.everyone
+        assert not server.admission.clients
         assert not server._orphans
         assert not server._tasks
         assert server._ticking is None
@@ -286,7 +285,7 @@ async def _run_clients(clients: list[Client], servers: tuple[Server, ...], drain
         return
     # Nobody has to close the server for what is over to be over.
     async with asyncio.timeout(HANG_SECONDS):
-        while any(server._connections or server._orphans or server._tasks for server in servers):
+        while any(one.admission.everyone or one._orphans or one._tasks for one in servers):
             await asyncio.sleep(0.01)
 
 

@@ -95,6 +95,7 @@ class ClientOptions(TypedDict, total=False):
     login: ClientCredentials | None
     allow_plaintext_login: bool
     timeouts: Timeouts | None
+    lone_refusal_seconds: float | None
     trace: Callable[[str], None] | None
 
 
@@ -117,6 +118,8 @@ def connect(host: str, port: int, **options: Unpack[ClientOptions]) -> Client:
         allow_plaintext_login: Let a password or a token go without TLS, even where that is only to
             this machine.
         timeouts: How long to wait for what, in seconds: `Timeouts.all(10)` for everything.
+        lone_refusal_seconds: For LMTP servers that may refuse a message for all its recipients by
+            one reply, as GNU Mailman does: how long to wait for the others.
         trace: Called with each line of the dialogue: `C: ` or `S: ` in front, `T: ` where TLS
             begins. Passwords are not in it.
 
@@ -157,6 +160,7 @@ class Client:
             is_lmtp=options.get("is_lmtp", False),
             is_tls=self._mode == "implicit",
             timeouts=options.get("timeouts"),
+            lone_refusal_seconds=options.get("lone_refusal_seconds"),
             trace=trace,
         )
         """The state of the session."""
@@ -328,9 +332,7 @@ class Client:
             ValueError: An address is none, or the message cannot go by DATA; where that shows in a
                 later part, the session is closed.
         """
-        if not self._is_alive() and (reply := self.protocol.closing_reply) is not None:
-            await self._wire.close()
-            raise SessionLost(f"the session is over: {reply}", reply)
+        await self._require_alive()
         self.protocol.send_message(
             mail_from,
             rcpt_tos,
@@ -348,6 +350,27 @@ class Client:
             async with contextlib.aclosing(_chunks(data)) as chunks:
                 event = await self._next_event(chunks)
         return cast("Sent", event).outcome
+
+    async def ask(self, mail_from: str | Path, rcpt_tos: Sequence[AnyRecipient]) -> Outcome:
+        """Ask which recipients the server would take, and send nothing.
+
+        Args:
+            mail_from: The sender's address; empty for the null reverse-path.
+            rcpt_tos: The recipients.
+
+        Raises:
+            SessionLost: The session broke. It is closed.
+            LocalProtocolError: The session is not open yet, or a message is under way.
+            ValueError: An address is none.
+        """
+        await self._require_alive()
+        self.protocol.ask(mail_from, rcpt_tos)
+        return cast("Sent", await self._next_event()).outcome
+
+    async def _require_alive(self) -> None:
+        if not self._is_alive() and (reply := self.protocol.closing_reply) is not None:
+            await self._wire.close()
+            raise SessionLost(f"the session is over: {reply}", reply)
 
     async def quit(self) -> None:
         """Say goodbye, and close. Where the session is over already, that is no error."""
@@ -384,8 +407,10 @@ class Client:
             wire.flush()
             if event is NEED_DATA or (wire.is_choked and isinstance(event, Need)):
                 if not await wire.wait():
+                    is_said = protocol.has_lone_refusal
                     protocol.abandon(TIMED_OUT)
-                    raise self._lost(TIMED_OUT.text)
+                    if not is_said:
+                        raise self._lost(TIMED_OUT.text)
             elif event is NEED_TLS:
                 await self._begin_tls()
             elif event is NEED_BODY:

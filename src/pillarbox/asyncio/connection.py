@@ -252,7 +252,7 @@ class Connection(Wire):
         if connect.xclient is not None:
             if self._session is not None:
                 self._session.peer, self._session.local = self.peer, self.local
-            refusal = self._server.readmit(self)
+            refusal = self._server.admission.readmit(self)
             if refusal is not None:
                 return refusal
         connected = self._server.questions.connect
@@ -426,7 +426,7 @@ class Connection(Wire):
     def _disconnect(self) -> None:
         """Tell the handler, once, that the connection is over."""
         disconnect = self._server.questions.disconnect
-        if disconnect is None or self.host is None:
+        if disconnect is None or self.client is None:
             return
         try:
             waiting = disconnect(self.session)

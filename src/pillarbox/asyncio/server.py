@@ -1,4 +1,6 @@
-"""The asyncio server: it listens, counts, keeps time and says goodbye; connection.py does the rest.
+"""The asyncio server: it listens, keeps time and says goodbye.
+
+Who is let in: admission.py. What happens on a connection: connection.py.
 
 `serve()` is the way in::
 
@@ -10,19 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import itertools
 import os
 import socket
 import ssl
 import sys
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
+from pillarbox.asyncio.admission import Admission
 from pillarbox.asyncio.connection import Connection
 from pillarbox.asyncio.journal import Journal
 from pillarbox.asyncio.tls import TlsLayer
@@ -34,7 +34,6 @@ from pillarbox.handler import AnswersAuth, AnyHandler, Follows, mechanisms, ques
 from pillarbox.listen import open_sockets, open_unix_socket, socket_address
 from pillarbox.log import peer_text
 from pillarbox.protocol.reply import Reply
-from pillarbox.protocol.xclient import UNKNOWN_ADDRESS
 
 __all__ = ["Server", "serve"]
 
@@ -43,8 +42,6 @@ TICK_SECONDS = 1.0
 BACKLOG = 2048
 # How long what was aborted, and the handler's `disconnect`, may take to end.
 ABORT_SECONDS = 5.0
-TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections; try again later")
-TOO_MANY_FROM_YOU = Reply(421, "4.7.0", "Too many connections from your address")
 
 
 @contextlib.asynccontextmanager
@@ -118,6 +115,7 @@ class Server:
         """The time of the next tick: free, and as it is never too early, no client is cut short."""
         self.is_draining = False
         self.journal = Journal()
+        self.admission = Admission(self.config, self.journal)
         self.clock = clock
         self._certificates = certificates
         self._followed = [one for one in (certificates, logins) if isinstance(one, Follows)]
@@ -125,9 +123,6 @@ class Server:
         self._servers: list[asyncio.Server] = []
         self._addresses: list[tuple[str, int] | str] = []
         self._paths: list[str] = []
-        self._connections: set[Connection] = set()
-        self._nameless: set[Connection] = set()  # whose PROXY header is due
-        self._per_host: Counter[str] = Counter()
         self._orphans: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._run_id = os.urandom(3).hex()
@@ -158,7 +153,7 @@ class Server:
     def counters(self) -> Counters:
         """The server's figures as they are now: a copy, which does not go on counting."""
         return self.journal.copy(
-            connections_open=len(self._connections), memory_octets=self._memory_octets
+            connections_open=len(self.admission), memory_octets=self._memory_octets
         )
 
     async def listen(self, host: str, port: int, *, is_tls: bool = False) -> None:
@@ -234,14 +229,14 @@ class Server:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
         self._paths.clear()
-        for connection in (*self._connections, *self._nameless):
+        for connection in self.admission.everyone:
             connection.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.config.drain_seconds):
                 await self._until_empty()
         for task in tuple(self._orphans):
             task.cancel()
-        for connection in tuple(self._connections):
+        for connection in self.admission:
             connection.session.log.warning("aborted, its transaction took too long")
             connection.abort()
         with contextlib.suppress(TimeoutError):
@@ -267,7 +262,7 @@ class Server:
                 await asyncio.sleep(0)
 
     async def _until_empty(self) -> None:
-        while self._connections:
+        while self.admission:
             self._emptied.clear()
             await self._emptied.wait()
         while tasks := self._orphans | self._tasks:
@@ -276,81 +271,23 @@ class Server:
     # What a connection asks for
 
     def admit(self, connection: Connection) -> Reply | None:
-        """Count a new connection; give the reply that sends it away where it is one too many."""
-        self._nameless.discard(connection)
-        host = _host(connection)
-        counters = self.journal.counters
-        counters.connections += 1
-        if len(self._connections) >= self.config.max_connections:
-            counters.refused_full += 1
-            return self._refuse(connection, TOO_MANY_CONNECTIONS)
-        if host and self._per_host[host] >= self.config.max_connections_per_ip:
-            counters.refused_per_ip += 1
-            return self._refuse(connection, TOO_MANY_FROM_YOU)
-        connection.host = host
-        self._per_host[host] += 1
-        self._connections.add(connection)
-        if self.config.xclient_networks and _is_in(host, self.config.xclient_networks):
-            connection.protocol.offer = self._xclient_offer
-        if self.journal.tells_everything:
-            connection.session.log.debug("connection from %s", peer_text(connection.peer))
-        return None
-
-    def readmit(self, connection: Connection) -> Reply | None:
-        """Count a connection for the client that XCLIENT names; `admit()` counted the front server.
-
-        Whether it may say XCLIENT stays as it is: it is the same server that speaks.
-        """
-        host = _host(connection)
-        text = "connection from %s stands for %s by XCLIENT"
-        before = connection.host or "nobody known"
-        self.journal.tell(connection, "XCLIENT", text, before, peer_text(connection.peer))
-        if host == connection.host:
-            return None
-        if host and self._per_host[host] >= self.config.max_connections_per_ip:
-            self.journal.counters.refused_per_ip += 1
-            return self._refuse(connection, TOO_MANY_FROM_YOU)
-        self._uncount(connection.host or "")
-        connection.host = host
-        self._per_host[host] += 1
-        return None
-
-    def _refuse(self, connection: Connection, reply: Reply) -> Reply:
-        self.journal.tell(
-            connection,
-            "connections refused",
-            "connection from %s refused: %s",
-            peer_text(connection.peer),
-            reply,
-        )
-        return reply
+        """Let a new connection in, or give the reply that sends it away."""
+        refusal = self.admission.admit(connection)
+        if refusal is None:
+            if self.admission.may_say_xclient(connection):
+                connection.protocol.offer = self._xclient_offer
+            if self.journal.tells_everything:
+                connection.session.log.debug("connection from %s", peer_text(connection.peer))
+        return refusal
 
     def forget(self, connection: Connection) -> None:
         """Take a connection that is over out of the count."""
-        self._nameless.discard(connection)
-        if connection not in self._connections:
+        if not self.admission.forget(connection):
             return
-        self._connections.discard(connection)
-        self._uncount(connection.host or "")
         if self.journal.tells_everything:
             connection.session.log.debug("connection is over")
-        if not self._connections:
+        if not self.admission:
             self._emptied.set()
-
-    def _uncount(self, host: str) -> None:
-        self._per_host[host] -= 1
-        if not self._per_host[host]:
-            del self._per_host[host]
-
-    def expects_proxy(self, transport: asyncio.BaseTransport) -> bool:
-        """Tell whether the peer is a proxy, which says first for whom it stands."""
-        networks = self.config.proxy_networks
-        peername = transport.get_extra_info("peername") if networks else None
-        return isinstance(peername, tuple) and _is_in(peername[0], networks)
-
-    def await_proxy_header(self, connection: Connection) -> None:
-        """Keep time for a connection that is not counted yet: nobody knows whose it is."""
-        self._nameless.add(connection)
 
     @property
     def tls_context(self) -> ssl.SSLContext | None:
@@ -404,27 +341,12 @@ class Server:
         self.now = now + TICK_SECONDS
         for followed in self._followed:
             followed.refresh()
-        for connection in (*self._connections, *self._nameless):
+        for connection in self.admission.everyone:
             connection.check(now)
 
     def _tick(self) -> None:
         self._ticking = self.loop.call_later(TICK_SECONDS, self._tick)
         self.check_deadlines()
-
-
-def _host(connection: Connection) -> str:
-    """Give the address that a connection is counted for; empty where there is none to count."""
-    peer = connection.peer
-    return peer[0] if isinstance(peer, tuple) and peer[0] != UNKNOWN_ADDRESS else ""
-
-
-def _is_in(host: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
-    if not host:
-        return False
-    address = ipaddress.ip_address(host.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return any(address in network for network in networks)
 
 
 def _keep_heap() -> None:

@@ -72,7 +72,7 @@ class Wire(asyncio.Protocol):
         "_server",
         "_tls",
         "_transport",
-        "host",
+        "client",
         "protocol",
     )
 
@@ -85,8 +85,8 @@ class Wire(asyncio.Protocol):
             asks_rcpt=asks.rcpt is not None,
             is_tls=listener.is_tls,
         )
-        self.host: str | None = None
-        """The client's address, as the server counts it; `None` until it is let in."""
+        self.client: str | None = None
+        """For whom the server counts the connection; `None` until it is let in."""
         self._server = server
         self._listener = listener
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
@@ -126,10 +126,10 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let the client in, or find out first who it is."""
         self._transport = cast("asyncio.Transport", transport)
-        if self._server.expects_proxy(transport):
+        if self._server.admission.expects_proxy(transport):
             self._awaited = b""
             self._is_layered = True
-            self._server.await_proxy_header(cast("Connection", self))
+            self._server.admission.await_proxy_header(cast("Connection", self))
         else:
             self._enter()
 

@@ -17,9 +17,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pillarbox.catcher.condition import header_has
 from pillarbox.catcher.failure import MailboxError, explained
+from pillarbox.catcher.index import pieces
 from pillarbox.catcher.schema import NotOurs, migrate
-from pillarbox.catcher.search import header_has
 
 __all__ = ["Database"]
 
@@ -72,6 +73,7 @@ class Database:
             )
             try:
                 connection.create_function("header_has", 3, header_has, deterministic=True)
+                connection.create_function("pieces", 1, pieces, deterministic=True)
                 connection.execute("PRAGMA temp_store = MEMORY")
                 if path is not None:
                     connection.execute("PRAGMA journal_mode = WAL")

@@ -1,9 +1,8 @@
 """How much of a mail's HTML and CSS the mail programs of the world understand.
 
-What they do is known from caniemail.com, of which caniemail.json has the newest results (its
-licence is in it; tools/caniemail.py made it). Here is what of it a mail uses: found by the names of
-tags, attributes and properties, and by what CSS looks like. No page is laid out, so a rule that
-nothing uses counts as one that everything does.
+What they do is told in caniemail.py. Here is what of it a mail uses: found by the names of tags,
+attributes and properties, and by what CSS looks like. No page is laid out, so a rule that nothing
+uses counts as one that everything does.
 """
 
 from __future__ import annotations
@@ -11,79 +10,19 @@ from __future__ import annotations
 import functools
 import html
 import itertools
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
+from pillarbox.catcher.caniemail import Feature, features
 from pillarbox.catcher.html import MARKUP
 
-__all__ = ["Feature", "Finding", "Report", "Result", "check_html", "platforms"]
-
-DATA = Path(__file__).with_name("caniemail.json")
+__all__ = ["Finding", "Report", "check_html"]
 
 # Gmail cuts a mail at 102 KB. What is beyond these is not looked at.
 MAX_CHARACTERS = 500_000
 MAX_DECLARATIONS = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What one program does with a feature.
-
-    Attributes:
-        name: The program, its platform and its version.
-        family: The program, in the letters of the data.
-        platform: Where it runs.
-        version: Which one was tested.
-        support: `yes`, `partial` or `no`.
-        note: The number of the note about it; empty without.
-    """
-
-    name: str
-    family: str
-    platform: str
-    version: str
-    support: str
-    note: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Feature:
-    """Something of HTML or CSS that not every program understands.
-
-    Attributes:
-        slug: Its name in the data.
-        title: Its name for people.
-        about: A sentence about it, if there is one.
-        category: `html` or `css`.
-        tags: What the data sort it under.
-        keywords: What people look for it by.
-        notes: What is to be said about single results, by number.
-        results: What each program does.
-    """
-
-    slug: str
-    title: str
-    about: str
-    category: str
-    tags: tuple[str, ...]
-    keywords: str
-    notes: dict[str, str]
-    results: tuple[Result, ...]
-
-    @property
-    def url(self) -> str:
-        """Where more is said."""
-        return f"https://www.caniemail.com/features/{self.slug}/"
-
-    def percent(self, support: str) -> float:
-        """Tell how many of the programs do so, in percent."""
-        count = sum(result.support == support for result in self.results)
-        return 100 * count / len(self.results) if self.results else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +60,11 @@ class Report:
 def check_html(source: str) -> Report:
     """Look for everything in a mail's HTML that some program does not understand."""
     page = _Page(source[:MAX_CHARACTERS])
-    features = _features()
+    known = features()
     found = [
-        Finding(features[slug], count)
+        Finding(known[slug], count)
         for slug, find in _finders().items()
-        if (count := find(page)) and features[slug].percent("yes") < 100
+        if (count := find(page)) and known[slug].percent("yes") < 100
     ]
     nodes = max(1, page.nodes)
 
@@ -143,51 +82,6 @@ def check_html(source: str) -> Report:
         warnings=tuple(sorted(found, key=weight, reverse=True)),
         partial=min(partial, 100 - unsupported),
         unsupported=unsupported,
-    )
-
-
-def platforms() -> dict[str, list[str]]:
-    """Give the programs of each platform, by the names that people know."""
-    data = _data()
-    found: dict[str, list[str]] = {}
-    for family, platform in data["programs"]:
-        found.setdefault(platform, []).append(data["families"].get(family, family))
-    return found
-
-
-# The data
-
-
-@functools.cache
-def _data() -> Any:
-    return json.loads(DATA.read_text(encoding="utf-8"))
-
-
-@functools.cache
-def _features() -> dict[str, Feature]:
-    data = _data()
-    return {row["slug"]: _feature(row, data) for row in data["features"]}
-
-
-def _feature(row: dict[str, Any], data: Any) -> Feature:
-    results = []
-    for text in filter(None, row["results"].split(",")):
-        number, version, support, *notes = text.split(" ")
-        family, platform = data["programs"][int(number)]
-        name = f"{data['families'].get(family, family)} {data['platforms'].get(platform, platform)}"
-        word = {"y": "yes", "a": "partial", "n": "no"}[support]
-        results.append(
-            Result(f"{name} ({version})", family, platform, version, word, " ".join(notes[:1]))
-        )
-    return Feature(
-        slug=row["slug"],
-        title=row["title"],
-        about=row["about"],
-        category=row["category"],
-        tags=tuple(row["tags"]),
-        keywords=row["keywords"],
-        notes=row["notes"],
-        results=tuple(results),
     )
 
 
@@ -283,7 +177,7 @@ def _finders() -> dict[str, _Finder]:
 
 
 def _each_finder() -> Iterator[tuple[str, _Finder]]:
-    for slug, feature in _features().items():
+    for slug, feature in features().items():
         if slug in _LEFT_OUT:
             continue
         finder = _SPECIAL.get(slug) or _by_title(slug, feature.title)

@@ -1,4 +1,4 @@
-"""The index of the texts, brought up to date a batch at a time.
+"""The indexes of the texts, brought up to date a batch at a time.
 
 To take one message into FTS5's index costs three times what it costs in a batch, because each
 transaction leaves a piece of index that has to be merged with the others. So new messages wait in
@@ -9,12 +9,13 @@ those leave that were deleted, which no search gives any more in the meantime.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 
 from pillarbox.catcher.words import PLACES, Words
 
-__all__ = ["Index"]
+__all__ = ["ASIDE", "MAX_INDEXED_CHARACTERS", "Index", "aside", "pieces"]
 
-# Some 100 microseconds each in the index, half of one to be looked at.
+# Some 200 microseconds each in the indexes, half of one to be looked at.
 MAX_WAITING = 64
 # The index costs a seventh of a microsecond for each character: this is 10 milliseconds.
 MAX_WAITING_CHARACTERS = 70_000
@@ -23,7 +24,13 @@ MAX_INDEXED_CHARACTERS = 200_000
 
 _WAITS, _IS_LONG, _IS_GONE = 0, 1, 2
 
-_COLUMNS = ", ".join(place for place in PLACES if place != "headers")
+# The places whose texts stand in `header` as well, beside the headers that they come from: what was
+# decoded there is not what is compared.
+ASIDE = ("subject", "from_", "to_", "cc", "bcc", "reply_to", "message_id")
+
+_INDEXED = [place for place in PLACES if place != "headers"]
+_COLUMNS = ", ".join(_INDEXED)
+_PIECES = ", ".join(f"pieces({place})" for place in _INDEXED)
 
 
 class Index:
@@ -39,6 +46,14 @@ class Index:
         self.is_indexed = is_indexed
         self._waiting = 0
         self._waiting_characters = 0
+        if is_indexed:  # what the last process left, or a new version of the tables
+            sql = f"SELECT count(*) FROM backlog WHERE work <> {_IS_LONG}"
+            (self._waiting,) = connection.execute(sql).fetchone()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits that it is time to catch up."""
+        return self._waiting >= MAX_WAITING or self._waiting_characters >= MAX_WAITING_CHARACTERS
 
     def add(self, number: int, words: Words) -> None:
         """Take in a message's texts."""
@@ -54,7 +69,7 @@ class Index:
         if not is_long:
             self._waiting += 1
             self._waiting_characters += len(words.body)
-        if self._waiting >= MAX_WAITING or self._waiting_characters >= MAX_WAITING_CHARACTERS:
+        if self.is_behind:
             self.catch_up()
 
     def remove_chosen(self) -> None:
@@ -72,13 +87,15 @@ class Index:
             f"INSERT INTO backlog SELECT number, {_IS_GONE} FROM words WHERE number IN chosen"
         )
         self._waiting += gone.rowcount
-        if self._waiting >= MAX_WAITING:
+        if self.is_behind:
             self.catch_up()
 
     def remove_all(self) -> None:
         """Leave out every message."""
         if self.is_indexed:
             self._connection.execute("INSERT INTO found (found) VALUES ('delete-all')")
+            self._connection.execute("INSERT INTO short (short) VALUES ('delete-all')")
+            self._connection.execute("DELETE FROM header")
             self._connection.execute("DELETE FROM backlog")
         self._connection.execute("DELETE FROM words")
         self._waiting = self._waiting_characters = 0
@@ -87,15 +104,35 @@ class Index:
         """Do what waits."""
         if not self.is_indexed:
             return
-        execute = self._connection.execute
-        select = (
-            f"SELECT words.number, {_COLUMNS} FROM backlog CROSS JOIN words"
-            " ON words.number = backlog.number WHERE work ="
+        execute, execute_many = self._connection.execute, self._connection.executemany
+        select = "FROM backlog CROSS JOIN words ON words.number = backlog.number WHERE work ="
+        for table, columns in (("found", _COLUMNS), ("short", _PIECES)):
+            execute(
+                f"INSERT INTO {table} (rowid, {_COLUMNS})"
+                f" SELECT words.number, {columns} {select} {_WAITS}"
+            )
+            # FTS5 has to be told what was in a text to take it out of the index.
+            execute(
+                f"INSERT INTO {table} ({table}, rowid, {_COLUMNS})"
+                f" SELECT 'delete', words.number, {columns} {select} {_IS_GONE}"
+            )
+        texts = f"SELECT words.number, headers, {', '.join(ASIDE)} {select}"
+        execute_many(
+            "INSERT INTO header VALUES (?, ?, ?)",
+            (
+                (name, number, value)
+                for number, *found in execute(f"{texts} {_WAITS}")
+                for name, value in _by_name(*found)
+            ),
         )
-        execute(f"INSERT INTO found (rowid, {_COLUMNS}) {select} {_WAITS}")
-        # FTS5 has to be told what was in a text to take it out of the index.
-        forget = select.replace("SELECT", "SELECT 'delete',", 1)
-        execute(f"INSERT INTO found (found, rowid, {_COLUMNS}) {forget} {_IS_GONE}")
+        execute_many(
+            "DELETE FROM header WHERE name = ? AND number = ?",
+            (
+                (name, number)
+                for number, *found in execute(f"{texts} {_IS_GONE}")
+                for name, _ in _by_name(*found)
+            ),
+        )
         execute(
             "DELETE FROM words WHERE number IN"
             f" (SELECT number FROM backlog WHERE work = {_IS_GONE})"
@@ -105,3 +142,30 @@ class Index:
 
 
 _INSERT_WORDS = f"INSERT INTO words VALUES (?{', ?' * len(PLACES)})"
+
+
+def pieces(text: str) -> str:
+    """Give all pieces of one and two characters, a line each; SQLite asks this (database.py)."""
+    return "\n".join({*text, *map(str.__add__, text, text[1:])})
+
+
+def aside(place: str) -> str:
+    """Name a place in `header`, as no header is named."""
+    return f"\n{place}"
+
+
+def _by_name(headers: str, *places: str) -> Iterable[tuple[str, str]]:
+    """Give what goes into `header`: names and values.
+
+    Args:
+        headers: All headers, as `Words.headers` has them; a value is of several lines if there are
+            several headers of that name.
+        places: The texts of the places in `ASIDE`.
+    """
+    found: dict[str, str] = {}
+    for line in headers.split("\n"):
+        name, colon, value = line.partition(": ")
+        if colon:
+            found[name] = f"{found[name]}\n{value}" if name in found else value
+    found |= {aside(place): text for place, text in zip(ASIDE, places, strict=True) if text}
+    return found.items()

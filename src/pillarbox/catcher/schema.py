@@ -3,20 +3,22 @@
 `message` is what lists are made of: short rows, so that counting and ordering 100,000 of them reads
 few pages. `content` is the rest of a summary and what is known beside, `mail` the octets, as they
 came: compressing them would cost more than all else that is done with a message. `words` is what a
-search looks at, and `found` the index of it, of all pieces of three characters (FTS5); `backlog`
-tells what the index does not know yet (index.py). `tally` has one row, which triggers keep: counts
-are asked for with every list.
+search looks at. A file has three indexes of it: `found` of all pieces of three characters, `short`
+of those of one and two (both FTS5), and `header`, where the values of one header lie side by side;
+`backlog` tells what they do not know yet (index.py). `tally` has one row, which triggers keep:
+counts are asked for with every list.
 """
 
 from __future__ import annotations
 
 import sqlite3
 
+from pillarbox.catcher.index import MAX_INDEXED_CHARACTERS
 from pillarbox.catcher.words import PLACES
 
 __all__ = ["VERSION", "NotOurs", "migrate"]
 
-VERSION = 1
+VERSION = 2
 
 _MESSAGES = f"""
 CREATE TABLE message (
@@ -29,6 +31,7 @@ CREATE TABLE message (
     inlines INTEGER NOT NULL
 );
 CREATE INDEX message_time ON message (time);
+CREATE INDEX message_read ON message (is_read);
 
 CREATE TABLE content (
     number INTEGER PRIMARY KEY,
@@ -70,10 +73,30 @@ CREATE TRIGGER tally_read AFTER UPDATE OF is_read ON message BEGIN
 END;
 """
 
+# No line break: `pieces()` of index.py puts them in between. Letters and digits need not be named.
+_PUNCTUATION = "".join(
+    character
+    for character in map(chr, range(1, 0x80))
+    if not character.isalnum() and character != "\n"
+)
+
 # For a file only: in memory there are so few texts that looking at all of them takes less time
 # than the index costs, which is more than all else that is done with a small message.
 # The texts are folded already, so that the tokenizer need not. An `automerge` of 16 leaves more
 # pieces of index to look into, and takes a quarter off the cost of a message.
+_SHORT = f"""
+CREATE VIRTUAL TABLE short USING fts5 (
+    {", ".join(place for place in PLACES if place != "headers")},
+    content='', columnsize=0, detail=column,
+    tokenize="ascii tokenchars '{_PUNCTUATION.replace("'", "''").replace('"', '""')}'"
+);
+CREATE TABLE header (
+    name TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    value TEXT NOT NULL, -- lines, if there are several of that name
+    PRIMARY KEY (name, number)
+) WITHOUT ROWID;
+"""
 _INDEX = f"""
 CREATE TABLE backlog (number INTEGER PRIMARY KEY, work INTEGER NOT NULL);
 CREATE VIRTUAL TABLE found USING fts5 (
@@ -81,10 +104,20 @@ CREATE VIRTUAL TABLE found USING fts5 (
     content='words', content_rowid='number', tokenize='trigram case_sensitive 1'
 );
 INSERT INTO found (found, rank) VALUES ('automerge', 8);
+{_SHORT}
 """
 
-# What makes of version N, at [N - 1], version N + 1.
-_MIGRATIONS: tuple[str, ...] = ()
+# What makes of version N, at [N - 1], version N + 1: for all, and for those that have an index.
+_MIGRATIONS: tuple[str, ...] = (
+    f"""
+CREATE INDEX message_read ON message (is_read);
+{_SHORT}
+INSERT INTO found (found) VALUES ('delete-all');
+DELETE FROM words WHERE number NOT IN (SELECT number FROM message);
+DELETE FROM backlog;
+INSERT INTO backlog SELECT number, length(body) > {MAX_INDEXED_CHARACTERS} FROM words;
+""",
+)
 
 # Marks the file as ours, whatever tables it has: "PbxC" (https://www.sqlite.org/fileformat.html).
 APPLICATION_ID = 0x50627843

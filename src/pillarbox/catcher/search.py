@@ -1,4 +1,4 @@
-"""What to search for: a query as people write it, and as SQL.
+"""What to search for: a query as people write it. What it is to SQLite stands in condition.py.
 
 All terms of a query have to match; `-` or `!` before one means that it must not.
 
@@ -22,14 +22,14 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from email.utils import parsedate_to_datetime
 
 from pillarbox.catcher.words import fold, storable
 
-__all__ = ["Condition", "Header", "Query", "State", "Tag", "Term", "Text", "parse_query"]
+__all__ = ["ANYWHERE", "Header", "Query", "State", "Tag", "Term", "Text", "parse_query"]
 
 _TERM = re.compile(
     r"""([-!]?+)(?:(header:[^\s="]++=|[a-z][a-z0-9_-]*+:)?+"([^"]*+)"?|(\S++))""", re.I
@@ -50,14 +50,12 @@ _PLACES = {
 _STATES = {
     "is:read": "is_read",
     "is:unread": "NOT is_read",
-    "is:tagged": "EXISTS (SELECT 1 FROM tag WHERE tag.number = message.number)",
+    "is:tagged": "number IN (SELECT number FROM tag)",
     "has:attachment": "attachments > 0",
     "has:attachments": "attachments > 0",
     "has:inline": "inlines > 0",
     "has:inlines": "inlines > 0",
 }
-# The index is of three characters each; what is shorter has to be looked for in every text.
-MIN_INDEXED_CHARACTERS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +97,6 @@ Term = Text | Header | Tag | State
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
-    """What a message has to be: SQL about a row of `message`."""
-
-    sql: str
-    values: tuple[object, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Query:
     """A query that was read. Without terms it is every message."""
 
@@ -116,40 +106,6 @@ class Query:
     def is_of_text(self) -> bool:
         """Whether texts have to be looked at, so that it is worth to do it once only."""
         return any(isinstance(term, Text | Header) for term in self.terms)
-
-    def condition(self, *, is_indexed: bool) -> Condition:
-        """Give the SQL.
-
-        Args:
-            is_indexed: Whether there is an index to look into. For a message or a few it is
-                cheaper to look at their texts.
-        """
-        found: list[Condition] = []
-        indexed: list[Text] = []
-        for term in self.terms:
-            match term:
-                case Text() if is_indexed and _is_indexed(term) and not term.is_negated:
-                    indexed.append(term)
-                case Text() if is_indexed and _is_indexed(term):
-                    found.append(_negated(_in_index([term])))
-                case Text():
-                    found.append(_maybe_negated(_in_text(term), term))
-                case Header():
-                    found.append(_maybe_negated(_in_header(term), term))
-                case Tag():
-                    sql = (
-                        "EXISTS (SELECT 1 FROM tag"
-                        " WHERE tag.number = message.number AND tag.name = ?)"
-                    )
-                    found.append(_maybe_negated(Condition(sql, (term.name,)), term))
-                case State():
-                    found.append(_maybe_negated(Condition(f"({term.sql})", term.values), term))
-        if indexed:
-            found.insert(0, _in_index(indexed))
-        return Condition(
-            " AND ".join(condition.sql for condition in found) or "1",
-            tuple(value for condition in found for value in condition.values),
-        )
 
 
 def parse_query(query: str, *, zone: tzinfo = UTC) -> Query:
@@ -259,73 +215,3 @@ _MEASURES: dict[str, tuple[str, Callable[[str, tzinfo], int | None]]] = {
     "larger": ("size > ?", _octets),
     "smaller": ("size < ?", _octets),
 }
-
-
-# SQL. What is not in the index yet, or too long for it, stands in `backlog`: see index.py.
-
-
-def _is_indexed(term: Text) -> bool:
-    return len(term.text) >= MIN_INDEXED_CHARACTERS
-
-
-def _in_index(terms: Sequence[Text]) -> Condition:
-    """Look several texts up at once."""
-    match = " AND ".join(
-        f'{{{" ".join(term.places)}}} : "{term.text.replace(chr(34), 2 * chr(34))}"'
-        for term in terms
-    )
-    scans = [_instr(term) for term in terms]
-    sql = (
-        "message.number IN (SELECT rowid FROM found WHERE found MATCH ?"
-        " UNION ALL SELECT words.number FROM backlog CROSS JOIN words"
-        f" ON words.number = backlog.number AND {' AND '.join(scan.sql for scan in scans)})"
-    )
-    return Condition(sql, (match, *(value for scan in scans for value in scan.values)))
-
-
-def _in_text(term: Text) -> Condition:
-    """Look for a text in every message."""
-    scan = _instr(term)
-    sql = f"EXISTS (SELECT 1 FROM words WHERE words.number = message.number AND {scan.sql})"
-    return Condition(sql, scan.values)
-
-
-def _instr(term: Text) -> Condition:
-    # No text has a line break in it, so that none is found across two places.
-    joined = " || char(10) || ".join(f"words.{place}" for place in term.places)
-    return Condition(f"instr({joined}, ?)", (term.text,))
-
-
-def _in_header(term: Header) -> Condition:
-    sql = (
-        "EXISTS (SELECT 1 FROM words WHERE words.number = message.number"
-        " AND instr(words.headers, ?) AND header_has(words.headers, ?, ?))"
-    )
-    name = f"\n{term.name}: "
-    return Condition(sql, (name, name, term.text))
-
-
-def header_has(headers: str, name: str, text: str) -> bool:
-    r"""Tell whether a header has a text in its value; SQLite asks this (schema.py).
-
-    Args:
-        headers: All of them, as `Words.headers` has them.
-        name: The name as `\nname: `.
-        text: What to find.
-    """
-    at = headers.find(name)
-    while at >= 0:
-        start = at + len(name)
-        end = headers.find("\n", start)
-        if text in headers[start : end if end >= 0 else None]:
-            return True
-        at = headers.find(name, start - 1)
-    return False
-
-
-def _maybe_negated(condition: Condition, term: Term) -> Condition:
-    return _negated(condition) if term.is_negated else condition
-
-
-def _negated(condition: Condition) -> Condition:
-    return Condition(f"NOT ({condition.sql})", condition.values)

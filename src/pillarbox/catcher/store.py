@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pillarbox.catcher.arrival import Arrival
+from pillarbox.catcher.condition import condition_of, numbers_of
 from pillarbox.catcher.database import Database
 from pillarbox.catcher.failure import MessageNotFound
 from pillarbox.catcher.index import Index
@@ -67,7 +68,14 @@ class Store:
         self.path = path
         self.database = Database(path, busy_seconds=busy_seconds)
         self._max_told = max_told
-        self._index = Index(self.database.writer, is_indexed=path is not None)
+        try:
+            with self.database.change() as connection:
+                self._index = Index(connection, is_indexed=path is not None)
+                if self._index.is_behind:
+                    self._index.catch_up()
+        except BaseException:
+            self.database.close()
+            raise
 
     def close(self) -> None:
         """Close the file; what comes after raises."""
@@ -141,13 +149,14 @@ class Store:
         limit: int,
     ) -> tuple[Counts, list[Summary]]:
         """Search once, then count and order what was found."""
-        where, values = self._where(query, scope)
+        numbers = numbers_of(query, scope, is_indexed=self.path is not None)
         connection.execute("DELETE FROM chosen")
-        connection.execute(f"INSERT INTO chosen SELECT number FROM message WHERE {where}", values)
-        total, unread = connection.execute(
-            "SELECT count(*), count(*) - ifnull(sum(is_read), 0)"
-            " FROM chosen CROSS JOIN message USING (number)"
-        ).fetchone()
+        connection.execute(f"INSERT OR IGNORE INTO chosen {numbers.sql}", numbers.values)
+        if self.path is not None:
+            connection.execute(
+                "DELETE FROM chosen WHERE number IN (SELECT number FROM backlog WHERE work = 2)"
+            )
+        (total,) = connection.execute("SELECT count(*) FROM chosen").fetchone()
         is_many = total > MANY_FOUND
         tables = "message CROSS JOIN chosen" if is_many else "chosen CROSS JOIN message"
         summaries = summaries_of(
@@ -156,7 +165,21 @@ class Store:
             " ORDER BY time DESC, number DESC LIMIT ? OFFSET ?",
             (limit, start),
         )
-        return Counts(total=total, unread=unread), summaries
+        return Counts(total=total, unread=self._unread(connection, total)), summaries
+
+    def _unread(self, connection: sqlite3.Connection, total: int) -> int:
+        """Count what is unread of so many chosen messages, by whatever looks at the fewest."""
+        every, unread = connection.execute("SELECT total, unread FROM tally").fetchone()
+        if unread in (0, every):
+            return min(total, int(unread))
+        is_read = unread * 2 > every
+        tables = "chosen CROSS JOIN message"
+        if total > min(unread, every - unread):
+            tables = "message INDEXED BY message_read CROSS JOIN chosen"
+        (count,) = connection.execute(
+            f"SELECT count(*) FROM {tables} USING (number) WHERE is_read = ?", (is_read,)
+        ).fetchone()
+        return total - int(count) if is_read else int(count)
 
     def summaries(
         self, query: Query, scope: str | None, *, start: int = 0, limit: int = -1
@@ -256,13 +279,8 @@ class Store:
     def _where(
         self, query: Query, scope: str | None, *, is_indexed: bool = True
     ) -> tuple[str, tuple[object, ...]]:
-        condition = query.condition(is_indexed=is_indexed and self.path is not None)
-        if scope is None:
-            return condition.sql, condition.values
-        return (
-            f"message.number IN (SELECT number FROM place WHERE mailbox = ?) AND {condition.sql}",
-            (scope, *condition.values),
-        )
+        condition = condition_of(query, scope, is_indexed=is_indexed and self.path is not None)
+        return condition.sql, condition.values
 
     # Changes
 

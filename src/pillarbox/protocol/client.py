@@ -45,6 +45,7 @@ from pillarbox.protocol.transaction import Transaction
 __all__ = ["ClientConnection"]
 
 LOST = Reply(421, "4.4.2", "The connection was lost")
+GOODBYE = Reply(221, "2.0.0", "One refusal went for all, and the session ends with it")
 SPENT = Reply(452, "4.5.3", "The server takes no more messages in this session")
 
 
@@ -56,6 +57,10 @@ class ClientConnection:
         is_lmtp: Speak LMTP: LHLO, and an answer for each recipient.
         is_tls: TLS comes first, before the greeting (RFC 8314): the first need is `NEED_TLS`.
         timeouts: What `timeout_seconds` is taken from.
+        lone_refusal_seconds: GNU Mailman refuses a message for all its recipients by one reply,
+            where RFC 2033 §4.2 wants one for each. After a first refusal the other answers are
+            waited for so long, and then it goes for all. Only for servers that do so: others may
+            take their time for each recipient.
         trace: Called with each line of the dialogue, `C: ` or `S: ` in front; the message itself is
             one line that tells its size, and of what is secret in AUTH nothing is told.
 
@@ -69,6 +74,7 @@ class ClientConnection:
         "_is_eof",
         "_is_lmtp",
         "_is_stale",
+        "_lone_refusal_seconds",
         "_messages",
         "_pipeline",
         "_state",
@@ -85,6 +91,7 @@ class ClientConnection:
         is_lmtp: bool = False,
         is_tls: bool = False,
         timeouts: Timeouts | None = None,
+        lone_refusal_seconds: float | None = None,
         trace: Callable[[str], None] | None = None,
     ) -> None:
         try:
@@ -97,6 +104,7 @@ class ClientConnection:
         self._pipeline = Pipeline(trace)
         self._initiation = Initiation(self._pipeline, self.hostname, is_lmtp=is_lmtp, is_tls=is_tls)
         self._is_lmtp = is_lmtp
+        self._lone_refusal_seconds = lone_refusal_seconds
         self._transaction: Transaction | None = None
         self._state: ClientState | None = None  # LEAVING and CLOSED; before that, others know
         self._event: ClientEvent | None = None
@@ -170,11 +178,23 @@ class ClientConnection:
         """How long the driver waits for the next change of `steps` (RFC 5321 §4.5.3.2)."""
         awaited = self._pipeline.awaited
         where = self._where
+        if self.has_lone_refusal:
+            return cast("float", self._lone_refusal_seconds)
         if where is ClientState.TLS:
             return self.timeouts.tls
         if where is ClientState.BODY or not awaited:
             return self.timeouts.block
         return ANSWERS[awaited[0]].seconds(self.timeouts)
+
+    @property
+    def has_lone_refusal(self) -> bool:
+        """Whether a refusal has come that goes for all if nothing more comes: `abandon()` then."""
+        transaction = self._transaction
+        return (
+            self._lone_refusal_seconds is not None
+            and transaction is not None
+            and transaction.has_lone_refusal
+        )
 
     @property
     def buffered_octets(self) -> int:
@@ -218,7 +238,7 @@ class ClientConnection:
             except RemoteProtocolError as error:
                 self.abandon(error.reply)
                 raise
-            if self._is_eof and where is ClientState.LEAVING:
+            if self._is_eof and (where is ClientState.LEAVING or self.has_lone_refusal):
                 self._end(LOST, None)
             elif self._is_eof:
                 self._end(LOST, None)
@@ -336,15 +356,31 @@ class ClientConnection:
             dsn=dsn,
             requires_tls=requires_tls,
         )
-        refusal = message.refusal_by(self.extensions, is_tls=self.tls_facts is not None)
-        if refusal is None and self.messages_left == 0:
-            refusal = SPENT
-        if refusal is not None:
-            self._event = Sent(message.outcome(refusal, None))
+        if self._refuses(message):
             return
         message.choose_form(self.extensions, chunking=chunking)
         self._messages += 1
         self._transaction = Transaction(message, self._pipeline, is_lmtp=self._is_lmtp)
+        self._transaction.begin(self.extensions, resets=self._is_stale)
+
+    def ask(self, mail_from: str | Path, rcpt_tos: Sequence[AnyRecipient]) -> None:
+        """Ask which recipients the server would take, and send nothing.
+
+        Call `next_event()` until it gives `Sent`, whose outcome has the replies to RCPT. The next
+        message, or question, begins by RSET.
+
+        Raises:
+            LocalProtocolError: The session is not open, or a message is under way.
+            ValueError: An address is none. Nothing was sent.
+        """
+        self._require_open()
+        message = OutgoingMessage(mail_from, rcpt_tos, None)
+        if self._refuses(message):
+            return
+        self._messages += 1
+        self._transaction = Transaction(
+            message, self._pipeline, is_lmtp=self._is_lmtp, is_question=True
+        )
         self._transaction.begin(self.extensions, resets=self._is_stale)
 
     def send_part(self, data: bytes, *, is_last: bool = False) -> None:
@@ -381,6 +417,15 @@ class ClientConnection:
             raise LocalProtocolError("an event waits: call next_event() first")
         if self._where is not ClientState.READY:
             raise LocalProtocolError(self._where.value)
+
+    def _refuses(self, message: OutgoingMessage) -> bool:
+        """Tell whether the server cannot take this; then that is the event."""
+        refusal = message.refusal_by(self.extensions, is_tls=self.tls_facts is not None)
+        if refusal is None and self.messages_left == 0:
+            refusal = SPENT
+        if refusal is not None:
+            self._event = Sent(message.outcome(refusal, None))
+        return refusal is not None
 
     def _leave(self) -> None:
         self._state = ClientState.LEAVING
@@ -432,10 +477,13 @@ class ClientConnection:
     def _end(self, reply: Reply, awaited: Awaited | None) -> None:
         """Close, with a reply for all that is open: the server's to what was awaited, or ours."""
         was_leaving = self._state is not None
+        has_lone_refusal = self.has_lone_refusal
         self._state = ClientState.CLOSED
-        self.closing_reply = reply
+        self.closing_reply = GOODBYE if has_lone_refusal else reply
         self._pipeline.clear()
-        if self._transaction is not None:
+        if self._transaction is not None and has_lone_refusal:
+            self._finish(self._transaction, self._transaction.end_by_lone_refusal())
+        elif self._transaction is not None:
             self._finish(self._transaction, self._transaction.end(reply, awaited))
         elif awaited is not None and not was_leaving:
             self._initiation.end(reply)

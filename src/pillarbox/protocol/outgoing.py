@@ -221,6 +221,12 @@ class OutgoingMessage:
             return 0
         return sum(reply.is_positive for reply in self.rcpt_replies)
 
+    def answers(self, reply: Reply) -> Outcome:
+        """Tell what was said of each recipient, where nothing was to follow."""
+        taken = (reply for reply in self.rcpt_replies if reply.is_positive)
+        self.end_replies = [(reply, "RCPT") for reply in taken]
+        return self.outcome(reply, "RCPT")
+
     def outcome(self, reply: Reply, command: str | None, *, is_sent: bool = False) -> Outcome:
         """Tell what became of it.
 

@@ -29,11 +29,19 @@ class Transaction:
         message: The message, its form chosen.
         pipeline: What the session says its commands by.
         is_lmtp: Whether LMTP is spoken.
+        is_question: Whether it ends with the answers to RCPT, and no message follows.
     """
 
-    __slots__ = ("_is_lmtp", "_pipeline", "is_stale", "message", "outcome", "state")
+    __slots__ = ("_is_lmtp", "_is_question", "_pipeline", "is_stale", "message", "outcome", "state")
 
-    def __init__(self, message: OutgoingMessage, pipeline: Pipeline, *, is_lmtp: bool) -> None:
+    def __init__(
+        self,
+        message: OutgoingMessage,
+        pipeline: Pipeline,
+        *,
+        is_lmtp: bool,
+        is_question: bool = False,
+    ) -> None:
         self.message = message
         self.state = ClientState.ENVELOPE
         """How far it is: `ENVELOPE`, `BODY` or `ENDING`."""
@@ -43,6 +51,7 @@ class Transaction:
         """What became of it, once that is known."""
         self._pipeline = pipeline
         self._is_lmtp = is_lmtp
+        self._is_question = is_question
 
     # Out
 
@@ -63,6 +72,16 @@ class Transaction:
             return False
         # How many answers a chunk behind a refused one has in LMTP, no RFC tells: one at a time.
         return self._pipeline.is_idle if self._is_lmtp else self._pipeline.has_room
+
+    @property
+    def has_lone_refusal(self) -> bool:
+        """Whether the first answer to a whole message refuses it, and others are due still."""
+        return (
+            self._is_lmtp
+            and self.state is ClientState.ENDING
+            and len(self.message.end_replies) == 1
+            and not self.message.end_replies[0][0].is_positive
+        )
 
     def write_slice(self) -> None:
         """Write the next octets of a message that is here as a whole."""
@@ -95,6 +114,10 @@ class Transaction:
         """
         _RUN[awaited](self, reply, awaited)
 
+    def end_by_lone_refusal(self) -> Outcome:
+        """Take the one refusal that came for all whose answer is due still."""
+        return self.message.outcome(*self.message.end_replies[0])
+
     def end(self, reply: Reply, awaited: Awaited | None) -> Outcome:
         """Tell what became of it at the end of the session: the answer to something, or our own."""
         is_sent = awaited is None and self.state is ClientState.ENDING
@@ -119,7 +142,9 @@ class Transaction:
         """
         if not self._pipeline.is_idle:
             return
-        if not self.message.taken:
+        if self._is_question:
+            self.outcome = self.message.answers(reply)
+        elif not self.message.taken:
             self.outcome = self.message.outcome(reply, None)
         elif self.message.writer is None:
             self._begin_body()

@@ -195,7 +195,7 @@ function drawListBar() {
     button("Tags", "Change the tags", () => retag(picked)),
     button("Delete", "Delete the selected", () => remove(picked), "button.danger"),
   ] : [
-    state.unread > 0 && button("All read", "Set all that are listed read", readAll),
+    state.unread > 0 && state.found > 0 && button("All read", "Set all that are listed read", readAll),
     state.found > 0 && button(state.query ? "Delete found" : "Delete all", "Delete all that are listed", removeAll, "button.danger"),
   ].filter(Boolean)));
 }

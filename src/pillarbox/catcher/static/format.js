@@ -15,7 +15,9 @@ export function shortTime(text, now = new Date()) {
 
 export function longTime(text) {
   const time = new Date(text);
-  return Number.isNaN(time.getTime()) ? "" : time.toLocaleString([], { dateStyle: "full", timeStyle: "medium" });
+  return Number.isNaN(time.getTime()) ? "" : time.toLocaleString([], {
+    weekday: "short", day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit",
+  });
 }
 
 export function size(octets) {
@@ -35,14 +37,9 @@ export function who(address) {
   return address ? address.Name || address.Address || "(no sender)" : "(no sender)";
 }
 
-/** Who it is for: the first one's name, and how many more. */
+/** Who it is for: the first one's name, and how many more in words. */
 export function receivers({ To: to, Cc: cc, Bcc: bcc }) {
   const all = [...to, ...cc, ...bcc];
-  if (!all.length) return "nobody named";
-  return all.length === 1 ? who(all[0]) : `${who(all[0])} and ${all.length - 1} more`;
-}
-
-export function full(address) {
-  if (!address) return "";
-  return address.Name ? `${address.Name} <${address.Address}>` : address.Address;
+  if (!all.length) return ["nobody named", ""];
+  return [who(all[0]), all.length === 1 ? "" : ` and ${all.length - 1} more`];
 }

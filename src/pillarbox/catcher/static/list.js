@@ -200,19 +200,20 @@ export class MessageList {
     };
     const tick = (event) => this.pick(summary.ID, event.target.checked, { isRange: this._isShift });
     const subject = summary.Subject || "(no subject)";
+    const [first, others] = receivers(summary);
     return h(summary.Read ? "li" : "li.unread", {},
       h("label.tick", { onclick: (event) => { this._isShift = event.shiftKey; } },
         h("input", { type: "checkbox", "aria-label": `Select ${subject}`, onchange: tick })),
       h("a", { href: `#${new URLSearchParams({ m: summary.ID })}`, onclick: open },
         h("span.line", {},
-          h("span.from", { title: summary.From?.Address ?? "" }, who(summary.From),
-            h("span.to", {}, ` to ${receivers(summary)}`)),
+          h("span.from", { title: summary.From?.Address ?? "" },
+            h("bdi.name", {}, who(summary.From)), h("span.to", {}, "to ", h("bdi", {}, first), others)),
           h("time", { datetime: summary.Created, title: longTime(summary.Created) }, shortTime(summary.Created))),
         h("span.line", {},
-          h("span.subject", {}, subject),
+          h("span.subject", { dir: "auto" }, subject),
           summary.Attachments > 0 && h("span.clip", { title: `${summary.Attachments} attached`, role: "img", "aria-label": "with attachments" })),
         h("span.line", {},
-          h("span.snippet", {}, summary.Snippet || " "),
+          h("span.snippet", { dir: "auto" }, summary.Snippet || " "),
           ...summary.Tags.slice(0, 3).map((tag) => h("span.tag", {}, tag)),
           h("span.size", {}, size(summary.Size)))));
   }

@@ -2,8 +2,12 @@
 
 import * as api from "./api.js";
 import { at, attempt, h, note } from "./dom.js";
-import { full, longTime } from "./format.js";
+import { longTime } from "./format.js";
 import { TABS, link } from "./tabs.js";
+
+// Of more addresses than so many, some are shown and the others asked for.
+const MANY = 8;
+const SHOWN_OF_MANY = 5;
 
 export class Reader {
   /** `actions`: back(), step(n), unread(ids), remove(ids), retag(ids), release(id), canRelease(). */
@@ -74,22 +78,22 @@ export class Reader {
     const icon = (text, name, key, onclick) =>
       h("button.icon", { type: "button", "aria-label": name, title: `${name} (${key})`, onclick }, text);
     return h("div.toolbar", { role: "toolbar", "aria-label": "Message" },
-      button("← Back", "Back to the list (Esc)", () => this.actions.back(), "button.back"),
+      h("button.back", { type: "button", "aria-label": "Back", title: "Back to the list (Esc)", onclick: () => this.actions.back() }, "←"),
       icon("↑", "The one above", "k", () => this.actions.step(-1)),
       icon("↓", "The one below", "j", () => this.actions.step(1)),
       h("span.space"),
       button("Unread", "Set unread (u)", () => this.actions.unread([id])),
       button("Tags", "Change the tags (t)", () => this.actions.retag([id])),
       this.actions.canRelease() && button("Release", "Send it on to where it was meant to go (r)", () => this.actions.release(id)),
-      h("a.button", { href: api.rawAddress(id), download: `${id}.eml`, title: "Save the message as a file" }, "Save"),
+      h("a.button.save", { href: api.rawAddress(id), download: `${id}.eml`, title: "Save the message as a file" }, "Save"),
       button("Delete", "Delete (d)", () => this.actions.remove([id]), "button.danger"));
   }
 
   _head() {
     const message = this.message;
-    const line = (name, addresses) => addresses.length > 0 && [h("dt", {}, name), h("dd", {}, addresses.map(full).join(", "))];
+    const line = (name, addresses) => addresses.length > 0 && [h("dt", {}, name), h("dd", {}, addressList(addresses))];
     return h("header", {},
-      h("h1", {}, message.Subject || "(no subject)"),
+      h("h1", { dir: "auto" }, message.Subject || "(no subject)"),
       h("dl", {},
         ...(line("From", message.From ? [message.From] : []) || []),
         ...(line("To", message.To) || []), ...(line("Cc", message.Cc) || []),
@@ -133,7 +137,7 @@ export class Reader {
       content = h("p.error", {}, error.message);
     }
     if (this._tab === name && this.message === message) {
-      panel.replaceChildren(...[content].flat().filter(Boolean));
+      panel.replaceChildren(...[content].flat(2).filter(Boolean));
     }
   }
 
@@ -145,4 +149,15 @@ export class Reader {
     this.turn(steps);
     this.root.querySelector("[role=tab][aria-selected=true]").focus();
   }
+}
+
+/** Addresses as text; of very many the first, and a button for the others. */
+function addressList(addresses) {
+  // A name that is written from right to left stays before its address.
+  const text = (some) => some.flatMap(({ Name: name, Address: address }, index) =>
+    [index ? ", " : "", ...(name ? [h("bdi", {}, name), ` <${address}>`] : [address])]);
+  if (addresses.length <= MANY) return text(addresses);
+  const more = h("button.link", { type: "button", onclick: () => more.replaceWith(...text(addresses.slice(SHOWN_OF_MANY))) },
+    `${addresses.length - SHOWN_OF_MANY} more`);
+  return [...text(addresses.slice(0, SHOWN_OF_MANY)), ", ", more];
 }

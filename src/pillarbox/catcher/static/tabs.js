@@ -27,7 +27,7 @@ export const TABS = [
 
 function pre(text, { linked = false } = {}) {
   const shown = text.length > MAX_SHOWN ? text.slice(0, MAX_SHOWN) : text;
-  const element = h("pre", { tabindex: "0" }, ...(linked ? withLinks(shown) : [shown]));
+  const element = h(linked ? "pre.text" : "pre", { tabindex: "0" }, ...(linked ? withLinks(shown) : [shown]));
   if (shown.length === text.length) return element;
   return [h("p.hint", {}, `The first ${MAX_SHOWN.toLocaleString()} characters; Raw has a link to all of it.`), element];
 }
@@ -106,7 +106,7 @@ async function showDialogue(message) {
   const { Lines: lines } = await api.dialogue(message.ID);
   if (!lines?.length) return h("p.hint", {}, "The dialogue was not kept.");
   return h("pre.dialogue", { tabindex: "0" },
-    ...lines.map((line) => h(line.startsWith("C:") ? "span.client" : "span.server", {}, `${line}\n`)));
+    ...lines.map((line) => h(/^S: [45]/.test(line) ? "span.bad" : line.startsWith("C:") ? "span.client" : "span.hint", {}, `${line}\n`)));
 }
 
 /** Any answer of the server as a table. */

@@ -6,7 +6,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from pillarbox.catcher.htmlcheck import Finding, Report, check_html, platforms
+from pillarbox.catcher.caniemail import platforms
+from pillarbox.catcher.htmlcheck import Finding, Report, check_html
 from pillarbox.catcher.thumbnail import NoPicture, thumbnail
 from pillarbox.catcher.web.internet import Asker
 from pillarbox.catcher.web.linkcheck import check_links
