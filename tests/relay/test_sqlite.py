@@ -687,6 +687,31 @@ async def test_a_hundred_thousand(open_spool: Opener, folder: Path) -> None:
     assert max(took.values()) < 1, took
 
 
+@pytest.mark.parametrize("ask", [query.statistics, lambda one: query.listed(one, None, 0, 9)])
+async def test_what_is_asked_while_messages_go(
+    open_spool: Opener, folder: Path, ask: Callable[[sqlite3.Connection], object]
+) -> None:
+    spool = await open_spool()
+    for _ in range(3):
+        await spool.put(message(), BODY)
+    with (
+        contextlib.closing(connect(folder, is_reader=True)) as reading,
+        contextlib.closing(connect(folder)) as writing,
+    ):
+        before = ask(reading)
+        statements = []
+
+        def delete_all(statement: str) -> None:
+            statements.append(statement)
+            if len([one for one in statements if "SELECT" in one]) == 2:  # one was answered
+                writing.execute("DELETE FROM recipients")
+                writing.execute("DELETE FROM messages")
+
+        reading.set_trace_callback(delete_all)
+        assert ask(reading) == before
+        assert writing.execute("SELECT count(*) FROM messages").fetchone() == (0,)
+
+
 async def test_what_is_asked_often_is_looked_up(open_spool: Opener, folder: Path) -> None:
     await open_spool()
     with contextlib.closing(connect(folder)) as connection:
