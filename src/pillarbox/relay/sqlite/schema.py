@@ -18,6 +18,7 @@ __all__ = [
     "DATABASE",
     "FORMAT",
     "connect",
+    "connect_writer",
     "explain",
     "prepare",
 ]
@@ -88,6 +89,14 @@ TABLES = (
     """,
 )
 
+# By a connection's own trigger, since it is no promise of the file: one statement for three.
+REMOVAL = """
+    CREATE TEMP TRIGGER removal AFTER DELETE ON main.messages BEGIN
+        DELETE FROM bodies WHERE message = OLD.id;
+        DELETE FROM recipients WHERE message = OLD.id;
+    END
+"""
+
 
 def connect(folder: Path, *, is_reader: bool = False) -> sqlite3.Connection:
     """Connect to a spool's database.
@@ -118,6 +127,17 @@ def connect(folder: Path, *, is_reader: bool = False) -> sqlite3.Connection:
             f"query_only = {'ON' if is_reader else 'OFF'}",
         ):
             connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_writer(folder: Path) -> sqlite3.Connection:
+    """Connect to a database that is prepared, to change what is in it."""
+    connection = connect(folder)
+    try:
+        connection.execute(REMOVAL)
     except BaseException:
         connection.close()
         raise
