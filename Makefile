@@ -12,7 +12,7 @@ BIN      = .venv/bin
 ARGS    ?=
 
 .PHONY: run demo test interop-clients mailpit-clients chromium browser-tests screenshots \
-        cpython-tests smtpd-faults check cov fuzz soak bench bench-catch bench-relay docs clean
+        cpython-tests smtpd-faults check cov fuzz soak crash bench bench-catch bench-relay docs clean
 
 run: .venv/.done  ## catch mail on 127.0.0.1:1025 and show it
 	@$(BIN)/pillarbox catch $(ARGS)
@@ -24,7 +24,7 @@ test: .venv/.done $(OTHERS)  ## all tests, on every Python found
 	@set -e; once=; interop=all; for env in .venv $(OTHERS:/.done=); do \
 	    echo "== $$($$env/bin/python --version)"; \
 	    PILLARBOX_INTEROP=$$interop $$env/bin/python -m pytest -q -n auto --dist worksteal $$once $(ARGS); \
-	    once="--ignore=tests/soak --ignore=tests/browser"; interop=tls; \
+	    once="--ignore=tests/soak --ignore=tests/crash --ignore=tests/browser"; interop=tls; \
 	done
 
 interop-clients: .venv/.done  ## install the mail clients that the tests send with
@@ -62,6 +62,9 @@ fuzz: .venv/.done  ## the properties of the protocol, for a long time
 
 soak: .venv/.done  ## thousands of clients that misbehave, for some minutes: --seconds, --seed
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+crash: .venv/.done  ## kill the relay a hundred times, and see what it promised: --messages, --seed
+	@$(BIN)/python -m tests.crash $(ARGS)
 
 bench: .venv/.done  ## CPU and memory beside aiosmtpd and Postfix's smtp-sink
 	@$(BIN)/python -m bench $(ARGS)

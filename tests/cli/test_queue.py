@@ -15,7 +15,14 @@ import pytest
 from click.testing import CliRunner
 
 from pillarbox.cli import pillarbox
-from pillarbox.relay.spool import NewMessage, NewRecipient
+from pillarbox.cli.queue_view import TableView
+from pillarbox.relay.spool import (
+    NewMessage,
+    NewRecipient,
+    QueuedMessage,
+    QueuedRecipient,
+    RecipientState,
+)
 from pillarbox.relay.sqlite import SqliteSpool
 from tests.cli.program import Client, error_in_process, run_in_process
 from tests.cli.test_relay import MESSAGE, free_port, mails, relaying, sinking, until
@@ -119,6 +126,50 @@ def test_a_list_for_people(tmp_path: Path, ids: list[str]) -> None:
     assert [line.split()[0] for line in lines[1:]] == [ids[0], "cleo@example.net", *ids[1:]]
     assert "held" in lines[3]
     assert "<>" in lines[4]
+
+
+def test_a_list_on_a_narrow_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    def queued(reply: str, *to: str) -> QueuedMessage:
+        return QueuedMessage(
+            id="660C78AD36DCD",
+            mail_from="newsletter@example.org",
+            size=156,
+            created=CREATED,
+            expires=CREATED + 432_000,
+            is_held=False,
+            origin="",
+            recipients=tuple(
+                QueuedRecipient(
+                    address=one,
+                    state=RecipientState.QUEUED,
+                    destination=NEXT,
+                    attempts=len(reply) and 1,
+                    next_attempt=CREATED,
+                    last_reply=reply,
+                )
+                for one in to
+            ),
+        )
+
+    view = TableView(now=CREATED + 60, width=80)
+    view.begin()
+    view.add(queued("451 4.3.0 Later", "ben@example.net", "cleo@example.net"))
+    view.add(queued("", *(f"r{number}@example.net" for number in range(30))))
+    view.end()
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].rstrip().endswith("  Size  From, to, last reply")
+    column = lines[0].index("From")
+    said = [line[column:].rstrip() for line in lines[1:]]
+    assert said[:6] == [
+        "newsletter@example.org",
+        "to ben@example.net, due, tried 1 x",
+        "451 4.3.0 Later",  # which was said of both
+        "to cleo@example.net, due, tried 1 x",
+        "newsletter@example.org",
+        "to r0@example.net, due",
+    ]
+    assert said[-1] == "and 10 more"
 
 
 @pytest.mark.parametrize(
@@ -341,6 +392,7 @@ def test_all_is_asked_for_on_a_terminal(
         (("show",), "show takes one message, by its id; write 'pillarbox queue show ID'"),
         (("show", "A", "B"), "show takes one message, by its id; write"),
         (("show", "--all"), "show takes one message, by its id; write"),
+        (("suspend", ""), "suspend takes one destination, as 'queue stats' has it; write"),
         (("suspend",), "suspend takes one destination, as 'queue stats' has it; write"),
         (("resume", "a", "b"), "resume takes one destination, as 'queue stats' has it; write"),
         (("stats", "A"), "stats takes nothing else; write 'pillarbox queue stats'"),

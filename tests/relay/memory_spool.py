@@ -518,6 +518,11 @@ class MemorySpool:
                 return False
             await asyncio.sleep(0.01)
 
+    @property
+    def has_told(self) -> bool:
+        """Whether `changed()` has told of all that others did."""
+        return self._seen == self._changes_of_others()
+
     async def close(self) -> None:
         self._is_closed = True
 

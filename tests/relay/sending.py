@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from dataclasses import fields
 from typing import Any
 
 from pillarbox.protocol.client_state import Timeouts
@@ -17,11 +18,22 @@ from pillarbox.relay.route import NextHop, Routes
 from pillarbox.relay.spool import NewMessage, NewRecipient, QueuedMessage
 from tests.relay.memory_spool import MemorySpool
 from tests.relay.network import TEXT
-from tests.relay.next_hop import NextHopServer, serving
+from tests.relay.next_hop import HALF, HANG, STALL, NextHopServer, serving
 
-__all__ = ["Sending", "between", "relaying"]
+__all__ = ["Sending", "between", "relaying", "waiting"]
 
-SOON = Timeouts.all(0.2)
+# So long that nothing is in a hurry on a busy machine; what is to take too long has less.
+PATIENT = 20.0
+SOON = 0.2
+_WAITS = {"greeting": "greeting", "DATA": "data", "body": "block", "dot": "end", "QUIT": "quit"}
+
+
+def waiting(*points: str) -> Timeouts:
+    """Wait for next to nothing at these points of a session, such as `connect` and `MAIL`."""
+    waits = {one.name: PATIENT for one in fields(Timeouts)}
+    for point in points:
+        waits[point if point in waits else _WAITS.get(point, "command")] = SOON
+    return Timeouts(**waits)
 
 
 class Sending:
@@ -41,7 +53,7 @@ class Sending:
             resolver=MailExchangers(resolver or SystemResolver()),
             passwords=passwords,
         )
-        options = {"timeouts": SOON, "hostname": "relay.test", **options}
+        options = {"timeouts": waiting(), "hostname": "relay.test", **options}
         self.relay = Relay(self.spool, self.routes, **options)
         self.events: asyncio.Queue[Attempted] = asyncio.Queue()
         self.relay.subscribe(self.events.put_nowait)
@@ -85,8 +97,9 @@ async def relaying(to: str, **options: Any) -> AsyncIterator[Sending]:
 async def between(
     faults: dict[str, str] | None = None, *, scheme: str = "smtp", **values: Any
 ) -> AsyncIterator[tuple[NextHopServer, Sending]]:
+    silent = [point for point, fault in (faults or {}).items() if fault in (HANG, HALF, STALL)]
     async with (
         serving(faults, **values) as server,
-        relaying(f"{scheme}://127.0.0.1:{server.port}") as sending,
+        relaying(f"{scheme}://127.0.0.1:{server.port}", timeouts=waiting(*silent)) as sending,
     ):
         yield server, sending

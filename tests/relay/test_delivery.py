@@ -19,7 +19,7 @@ from pillarbox.testing import Recorder
 from tests.asyncio.wire import config
 from tests.relay.network import TEXT
 from tests.relay.next_hop import DROP, HALF, HANG, SLOW, STALL, serving
-from tests.relay.sending import between, relaying
+from tests.relay.sending import between, relaying, waiting
 
 pytestmark = pytest.mark.usefixtures("new_loop")
 
@@ -263,6 +263,7 @@ async def test_it_breaks_before_the_final_dot(
         assert queued.recipients[0].attempts == 1
         assert queued.recipients[0].last_reply == recipient.reply
     assert "to bob@example.org is deferred for" in caplog.text
+    assert f"{recipient.reply} (127.0.0.1:{server.port})" in caplog.text
 
 
 @pytest.mark.parametrize("fault", [DROP, STALL])
@@ -289,7 +290,8 @@ async def test_a_connection_that_does_not_come_about(caplog: pytest.LogCaptureFi
     def connector(_hop: Hop, options: ClientOptions, /) -> Client:
         return Client(lambda _factory: asyncio.Event().wait(), **options)
 
-    async with relaying("192.0.2.1:25", connector=connector) as sending:
+    timeouts = waiting("connect")
+    async with relaying("192.0.2.1:25", connector=connector, timeouts=timeouts) as sending:
         await sending.put()
         async with asyncio.timeout(10):
             while not (queued := (await sending.queued())[0]).recipients[0].last_reply:
@@ -302,7 +304,8 @@ async def test_a_connection_that_does_not_come_about(caplog: pytest.LogCaptureFi
 async def test_a_goodbye_that_is_not_answered(fault: str, caplog: pytest.LogCaptureFixture) -> None:
     async with serving({"QUIT": fault}) as server:
         limits = Limits(messages_per_session=1)
-        async with relaying(f"127.0.0.1:{server.port}", limits=limits) as sending:
+        to = f"127.0.0.1:{server.port}"
+        async with relaying(to, limits=limits, timeouts=waiting("QUIT")) as sending:
             for _ in range(3):
                 assert (await sending.results())[0][0] == "delivered"
             assert await sending.queued() == []

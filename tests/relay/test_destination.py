@@ -447,6 +447,24 @@ async def test_somebody_mends_the_next_hop_and_says_so() -> None:
         await house.until(lambda: len(recorder.messages) == 1)
 
 
+async def test_somebody_says_so_twice() -> None:
+    recorder = Recorder()
+    async with House() as house:
+        await house.submit()
+        await house.clock.advance(HOUR, each=10)
+        await MemorySpool(house.spool.memory).retry(Selection(), house.clock.now())
+        before = len(house.network.dialled)
+        await house.until(lambda: len(house.network.dialled) > before)
+        await turns()
+        house.network.serve(HOP, recorder)
+        await MemorySpool(house.spool.memory).retry(Selection(), house.clock.now())
+        await house.until(lambda: house.spool.has_told)
+        await turns()
+        assert recorder.messages == []  # it was tried just now
+        await house.clock.advance(11, each=50)
+        assert len(recorder.messages) == 1
+
+
 async def test_what_waited_before_the_start() -> None:
     house = House()
     recorder = Recorder()

@@ -19,7 +19,7 @@ from tests.asyncio.secure import client_context, files, secured
 from tests.asyncio.test_client_tls import Known
 from tests.relay.network import FakeResolver, Network, StillClock
 from tests.relay.next_hop import serving
-from tests.relay.sending import Sending, between, relaying
+from tests.relay.sending import Sending, between, relaying, waiting
 
 pytestmark = pytest.mark.usefixtures("new_loop")
 
@@ -138,6 +138,19 @@ async def test_a_server_that_speaks_first(
     ):
         line = await why(sending, caplog)
     assert "it began without TLS, by '220 next.test'" in line
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtp+starttls"])
+async def test_a_server_that_waits_for_tls(
+    tmp_path: Path, trusting: dict[str, Any], caplog: pytest.LogCaptureFixture, scheme: str
+) -> None:
+    trusting["timeouts"] = waiting("greeting")
+    async with (
+        secured(Recorder(), files(tmp_path), is_tls=True) as server,
+        relaying(f"{scheme}://mx.test:{server.port}", **trusting) as sending,
+    ):
+        line = await why(sending, caplog)
+    assert "did not answer in time; does it speak SMTP there? If it begins with TLS, write" in line
 
 
 async def test_lmtp_spoken_to_a_server_of_smtp(caplog: pytest.LogCaptureFixture) -> None:
@@ -281,7 +294,7 @@ async def test_no_route() -> None:
     assert caught.value.until == clock.now() + 60
 
 
-async def test_a_server_is_blamed_for_its_sessions() -> None:
+async def test_a_server_is_blamed_for_its_sessions(caplog: pytest.LogCaptureFixture) -> None:
     network, clock = Network(), StillClock()
     pool = pool_of(OneHop("192.0.2.1"), network, clock)
     network.serve("192.0.2.1:25", Recorder())
@@ -291,6 +304,7 @@ async def test_a_server_is_blamed_for_its_sessions() -> None:
     assert pool.blame(session.hop, "it broke again") == until  # of the same trouble
     with pytest.raises(Unreachable, match="it broke"):
         await pool.open("example.org")
+    assert "192.0.2.1:25: its sessions break: it broke; see what its log says" in caplog.text
 
 
 async def test_nothing_is_remembered_for_ever() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,30 +18,18 @@ import pytest
 
 from pillarbox.relay.spool import Selection
 from pillarbox.relay.sqlite import SqliteSpool
+from tests.relay.recorder import HAS_RECORDER, build_recorder
 
 HERE = Path(__file__).parent
 
 pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux") or not shutil.which("cc"),
-    reason="the recorder needs Linux and a C compiler",
+    not HAS_RECORDER, reason="the recorder needs Linux and a C compiler"
 )
 
 
 @pytest.fixture(scope="module")
 def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    library = tmp_path_factory.mktemp("recorder") / "recorder.so"
-    command = [
-        "cc",
-        "-shared",
-        "-fPIC",
-        "-O1",
-        "-o",
-        str(library),
-        str(HERE / "recorder.c"),
-        "-ldl",
-    ]
-    subprocess.run(command, check=True)
-    return library
+    return build_recorder(tmp_path_factory.mktemp("recorder"))
 
 
 @pytest.fixture

@@ -168,6 +168,10 @@ class Mailbox:
         """
         return self._store.summary(id, self.name)
 
+    def has(self, id: str) -> bool:  # noqa: A002
+        """Tell whether there is a message."""
+        return self._store.is_found(id, Query(), self.name)
+
     def get(self, id: str) -> Stored:  # noqa: A002
         """Give a message with all that is known of it. It stays unread.
 

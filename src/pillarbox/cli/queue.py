@@ -167,7 +167,7 @@ def _check(asked: Asked) -> None:
         raise Failure(f"--limit is for list; leave it out of {action}")
     if action in ("show", "suspend", "resume"):
         what = "message, by its id" if action == "show" else "destination, as 'queue stats' has it"
-        if len(names) != 1 or chosen or asked.is_all:
+        if len(names) != 1 or not names[0] or chosen or asked.is_all:
             raise Failure(
                 f"{action} takes one {what}; write 'pillarbox queue {action} {_SOME[action]}'"
             )

@@ -20,6 +20,8 @@ __all__ = ["JsonView", "TableView", "View", "message_fields"]
 
 # Wide enough for addresses, where nobody looks at it on a terminal.
 WIDTH = 160
+# On a terminal that is not as wide as this, recipients and replies stand below the sender.
+WIDE = 120
 SHOWN_MESSAGES = 100
 SHOWN_RECIPIENTS = 20
 SHOWN_CHARACTERS = 50_000
@@ -140,49 +142,60 @@ class TableView:
 
     Args:
         now: The time, for how long ago things were.
+        width: Of the lines; the terminal's where it is not given.
     """
 
     default_limit = SHOWN_MESSAGES
 
-    def __init__(self, *, now: float) -> None:
+    def __init__(self, *, now: float, width: int | None = None) -> None:
         self._now = now
+        self._width = width if width or sys.stdout.isatty() else WIDTH
         self._table: Table | None = None
         self._count = 0
 
-    def _print(self, *what: RenderableType) -> None:
+        self._is_wide = True
+
+    def _console(self) -> Console:
         from rich.console import Console
 
-        width = None if sys.stdout.isatty() else WIDTH
-        console: Console = Console(file=sys.stdout, width=width, legacy_windows=False)
+        return Console(file=sys.stdout, width=self._width, legacy_windows=False)
+
+    def _print(self, *what: RenderableType) -> None:
+        console = self._console()
         for one in what:
             console.print(one, highlight=False, markup=False, emoji=False)
 
     def begin(self) -> None:
         """Begin a list."""
-        self._table = _table("ID", "Age", ">Size", "From", "To", "State", "Last reply")
+        self._is_wide = self._console().width >= WIDE
+        rest = ("From", "To", "State", "Last reply") if self._is_wide else ("From, to, last reply",)
+        self._table = _table("ID", "Age", ">Size", *rest)
         self._count = 0
 
     def add(self, message: QueuedMessage) -> None:
         """Add a message to it, a line for each recipient."""
         assert self._table is not None
         self._count += 1
-        first = (
-            message.id,
-            _duration(self._now - message.created),
-            _size(message.size),
-            _text(message.mail_from or "<>"),
-        )
-        shown = message.recipients[:SHOWN_RECIPIENTS]
-        for number, one in enumerate(shown):
-            self._table.add_row(
-                *(first if number == 0 else ("", "", "", "")),
-                _text(one.address),
-                self._state(one, is_held=message.is_held),
-                _text(one.last_reply),
-            )
-        if len(message.recipients) > len(shown):
-            rest = len(message.recipients) - len(shown)
-            self._table.add_row("", "", "", "", f"and {rest} more", "", "")
+        age, size = _duration(self._now - message.created), _size(message.size)
+        first: tuple[str | Text, ...]
+        first = (message.id, age, size, _text(message.mail_from or "<>"))
+        if not self._is_wide:
+            self._table.add_row(*first)
+        told = ""
+        for one in message.recipients[:SHOWN_RECIPIENTS]:
+            state = self._state(one, is_held=message.is_held)
+            # What was said of all of them is said once.
+            reply, told = "" if one.last_reply == told else one.last_reply, one.last_reply
+            if self._is_wide:
+                self._table.add_row(*first, _text(one.address), state, _text(reply))
+                first = ("",) * len(first)
+            else:
+                self._table.add_row("", "", "", _text(f"to {one.address}, {state}"))
+                if reply:
+                    self._table.add_row("", "", "", _text(reply))
+        rest = len(message.recipients) - SHOWN_RECIPIENTS
+        if rest > 0:
+            self._table.add_row(*("",) * (4 if self._is_wide else 3), f"and {rest} more")
 
     def end(self, *, is_cut: bool = False) -> None:
         """Print it."""

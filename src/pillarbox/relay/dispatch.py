@@ -50,6 +50,7 @@ class Dispatcher:
         self._look_at = 0.0
         self._late_at = 0.0
         self._retried_at = 0.0
+        self._wants_retry = False
         self._looking: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
 
@@ -134,6 +135,7 @@ class Dispatcher:
         now = shared.clock.now()
         shared.backlog.tick(now)
         shared.leases.watch()
+        self._retry(now)
         for name, destination in tuple(self._destinations.items()):
             destination.tick(now)
             if destination.is_finished:
@@ -218,9 +220,15 @@ class Dispatcher:
         self._suspended, before = suspended, self._suspended
         for name in before - suspended:
             self.destination(name).resume()
-        if now >= self._retried_at + RETRY_SECONDS:
+        self._wants_retry = True
+        self._retry(now)
+        self._look_at = now
+
+    def _retry(self, now: float) -> None:
+        """Try what is down, when people ask for it and it was not tried just now."""
+        if self._wants_retry and now >= self._retried_at + RETRY_SECONDS:
+            self._wants_retry = False
             self._retried_at = now
             self._shared.pool.retry()
             for destination in self._destinations.values():
                 destination.retry()
-        self._look_at = now

@@ -153,7 +153,8 @@ class Intake:
                 id_ = await self._pass_on(message, front + self._header, body)
         except SpoolError as error:
             raise Reject(self._told(session, error)) from None
-        session.log.debug("queued as %s", id_)
+        if log.isEnabledFor(logging.DEBUG):
+            session.log.debug("queued as %s", id_)
         return Reply(250, "2.0.0", f"Queued as {id_}")
 
     # How it is kept

@@ -43,6 +43,9 @@ ROUTE_SECONDS = 60.0
 # A server whose TLS does not work is not asked for it again so soon.
 CLEAR_SECONDS = 3600.0
 
+# Nobody begins with TLS here.
+_PORT_WITHOUT_TLS = 25
+
 # RFC 7504: a server that says so takes no mail at all.
 _NO_MAIL_CODES = (521, 556)
 
@@ -79,6 +82,10 @@ def connect_to(hop: Hop, options: ClientOptions, /) -> Client:
     if hop.path is not None:
         return connect_unix(hop.path, **options)
     return connect(hop.host, hop.port, **options)
+
+
+class _Broken(SessionLost):
+    """A session did not do its work, although it could be opened."""
 
 
 @dataclass(slots=True)
@@ -170,7 +177,7 @@ class Pool:
     def blame(self, hop: Hop, fault: str) -> float:
         """Leave a server alone whose sessions break; tell until when."""
         server = self._servers.setdefault((hop.address, hop.username), _Server())
-        self._mark(hop, server, SessionLost(fault, NO_SESSION))
+        self._mark(hop, server, _Broken(fault, NO_SESSION))
         return server.until
 
     def retry(self) -> None:
@@ -302,6 +309,8 @@ def _reply(error: Exception) -> Reply:
 def _told(error: Exception, hop: Hop) -> str:
     """Say what is wrong, and what the operator can do."""
     match error:
+        case _Broken():
+            return f"its sessions break: {error}; see what its log says of them"
         case CertificateRefused() if "mismatch" in error.reason:
             return f"{error.reason}; name the next hop as its certificate does"
         case CertificateRefused():
@@ -326,7 +335,11 @@ def _told(error: Exception, hop: Hop) -> str:
         case SessionRefused():
             return f"it refuses the session: {error.reply}; ask who runs it"
         case SessionError():
-            return f"{error}; does it speak {'LMTP' if hop.is_lmtp else 'SMTP'} there?"
+            text = f"{error}; does it speak {'LMTP' if hop.is_lmtp else 'SMTP'} there?"
+            may_want_tls = not hop.is_lmtp and hop.tls is not TlsPolicy.IMPLICIT
+            if may_want_tls and hop.port != _PORT_WITHOUT_TLS:
+                text += " If it begins with TLS, write smtps://"
+            return text
         case OSError():
             return f"no connection: {_reason(error)}; is it right, and does it run?"
     return f"{error}; check the login's name and password"

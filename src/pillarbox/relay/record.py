@@ -289,7 +289,7 @@ class Recorder:
                 continue
             address = visible(recipient.address)
             said = visible(verdict.outcome.reply)
-            if answers[recipient.number].is_remote and session is not None:
+            if server and not answers[recipient.number].is_in_doubt:
                 said = f"{said} ({server})"
             if answers[recipient.number].is_in_doubt:
                 log.warning(

@@ -298,6 +298,8 @@ class Routes:
         Raises:
             NoRoute: It has no domain, and DNS would have to tell where to.
         """
+        if not self._domains and self._default is not None:
+            return self._default
         domain = Path(address.encode()).domain.lower()
         destination = self._domains.get(domain, self._default)
         if destination is not None:

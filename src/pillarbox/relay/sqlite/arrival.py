@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pillarbox.relay.spool import Backoff, Lease, NewMessage, SpoolError, SpoolFull, Stored
 from pillarbox.relay.sqlite.body import Bodies, Sealed
 from pillarbox.relay.sqlite.disk import Room
-from pillarbox.relay.sqlite.row import RecipientRow, id_of, insert, message_row
+from pillarbox.relay.sqlite.row import RecipientRow, chunks, id_of, insert, marks, message_row
 from pillarbox.relay.sqlite.schema import State, lane_of
 from pillarbox.relay.sqlite.token import Tokens
 from pillarbox.relay.sqlite.writer import Transaction
@@ -64,10 +64,9 @@ class Arrivals:
         connection = transaction.connection
         if any(put.body.file for put in puts):
             self._bodies.sync_folder()
-        destinations = self._destinations(
-            connection, {to.destination for put in puts for to in put.message.recipients}
+        last, destinations = _look(
+            connection, list({to.destination for put in puts for to in put.message.recipients})
         )
-        (last,) = connection.execute("SELECT max(id) FROM messages").fetchone()
         messages: list[Sequence[object]] = []
         bodies: list[tuple[int, bytes]] = []
         recipients: list[RecipientRow] = []
@@ -76,7 +75,7 @@ class Arrivals:
             message, body = put.message, put.body
             # By the time, so that names come in order and never come again; SQLite's own begin
             # anew in an empty spool, and "queue delete 7" would be somebody else's message.
-            number = max(int(message.created * 1e6), (last or 0) + 1, self._last_number + 1)
+            number = max(int(message.created * 1e6), last + 1, self._last_number + 1)
             self._last_number = number
             messages.append(
                 message_row(number, message, size=body.size, digest=body.digest, file=body.file)
@@ -90,21 +89,6 @@ class Arrivals:
         insert(connection, "bodies", bodies)
         insert(connection, "recipients", recipients)
         return stored
-
-    def _destinations(
-        self, connection: sqlite3.Connection, names: set[str]
-    ) -> dict[str, tuple[int, bool]]:
-        """Give each destination's number, and whether it is suspended."""
-        found: dict[str, tuple[int, bool]] = {}
-        for name in names:
-            row = connection.execute(
-                "SELECT number, is_suspended FROM destinations WHERE name = ?", (name,)
-            ).fetchone()
-            if row is None:
-                added = connection.execute("INSERT INTO destinations (name) VALUES (?)", (name,))
-                row = (added.lastrowid, 0)
-            found[name] = (row[0], bool(row[1]))
-        return found
 
     def _new_recipients(
         self, number: int, put: Put, destinations: Mapping[str, tuple[int, bool]]
@@ -145,6 +129,33 @@ class Arrivals:
                 )
             )
         return rows
+
+
+def _look(
+    connection: sqlite3.Connection, names: Sequence[str]
+) -> tuple[int, dict[str, tuple[int, bool]]]:
+    """Give the last message, and each destination's number and whether it is suspended.
+
+    In one statement, where there are not very many: each costs a handing over between threads.
+    """
+    last = 0
+    found: dict[str, tuple[int, bool]] = {}
+    for some in chunks(names):
+        rows = connection.execute(
+            "SELECT last, name, number, is_suspended"
+            " FROM (SELECT ifnull(max(id), 0) AS last FROM messages)"
+            f" LEFT JOIN destinations ON name IN ({marks(some)})",
+            some,
+        )
+        for last, name, number, is_suspended in rows:  # noqa: B007
+            if name is not None:
+                found[name] = (number, bool(is_suspended))
+    for name in names:
+        if name not in found:
+            added = connection.execute("INSERT INTO destinations (name) VALUES (?)", (name,))
+            assert added.lastrowid is not None
+            found[name] = (added.lastrowid, False)
+    return last, found
 
 
 def _leases_of(number: int, put: Put, rows: Sequence[RecipientRow]) -> Iterator[Lease]:

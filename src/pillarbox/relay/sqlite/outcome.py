@@ -142,9 +142,8 @@ def remove(
         for (file,) in found:
             transaction.afterwards.append(_removal(bodies, file))
     for some in chunks(numbers):
+        # What belongs to them goes with them: see REMOVAL in schema.py.
         connection.execute(f"DELETE FROM messages WHERE id IN ({marks(some)})", some)
-        connection.execute(f"DELETE FROM bodies WHERE message IN ({marks(some)})", some)
-        connection.execute(f"DELETE FROM recipients WHERE message IN ({marks(some)})", some)
 
 
 def _after(outcome: Outcome | None) -> dict[str, object]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
 
 from pillarbox.protocol.dsn import MailDsn, Notify, RcptDsn, Return
 from pillarbox.protocol.event import NO_MAIL_DSN, NO_RCPT_DSN
@@ -38,9 +39,13 @@ __all__ = [
     "number_of",
 ]
 
+_Value = TypeVar("_Value")
+
 # What fits into one statement: SQLite allows 32,766 values in one.
 CHUNK = 500
 CHUNK_ROWS = 128
+# So many rows at the most are inserted by a statement that is made for their number.
+MANY_ROWS = 32
 
 STATES = (
     RecipientState.QUEUED,
@@ -254,17 +259,21 @@ def load(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[Loaded]
 def insert(connection: sqlite3.Connection, table: str, rows: Sequence[Sequence[object]]) -> None:
     """Insert rows, many to a statement: each statement costs a handing over between threads."""
     at = 0
-    size = CHUNK_ROWS
     while at < len(rows):
-        while size > len(rows) - at:
-            size >>= 1  # so that there are few different statements, and SQLite knows them all
+        size = len(rows) - at
+        if size > MANY_ROWS:  # beyond, few different statements, so that SQLite knows them all
+            size = min(CHUNK_ROWS, 1 << size.bit_length() - 1)
         some = rows[at : at + size]
-        one = f"({marks(some[0])})"
         connection.execute(
-            f"INSERT INTO {table} VALUES {','.join([one] * size)}",
-            [value for row in some for value in row],
+            _insertion(table, len(some[0]), size), [value for row in some for value in row]
         )
         at += size
+
+
+@lru_cache(maxsize=256)
+def _insertion(table: str, columns: int, rows: int) -> str:
+    one = f"({','.join('?' * columns)})"
+    return f"INSERT INTO {table} VALUES {','.join([one] * rows)}"
 
 
 def marks(values: Sequence[object]) -> str:
@@ -272,10 +281,10 @@ def marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
 
 
-def chunks(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Give numbers by as many as fit into a statement."""
-    for at in range(0, len(numbers), CHUNK):
-        yield numbers[at : at + CHUNK]
+def chunks(values: Sequence[_Value]) -> Iterator[Sequence[_Value]]:
+    """Give values by as many as fit into a statement."""
+    for at in range(0, len(values), CHUNK):
+        yield values[at : at + CHUNK]
 
 
 def condition(selection: Selection | None) -> tuple[str, list[object]]:

@@ -25,6 +25,7 @@ __all__ = [
     "LANE_BITS",
     "State",
     "connect",
+    "connect_writer",
     "explain",
     "lane_of",
     "prepare",
@@ -111,6 +112,14 @@ TABLES = (
     """,
 )
 
+# By a connection's own trigger, since it is no promise of the file: one statement for three.
+REMOVAL = """
+    CREATE TEMP TRIGGER removal AFTER DELETE ON main.messages BEGIN
+        DELETE FROM bodies WHERE message = OLD.id;
+        DELETE FROM recipients WHERE message = OLD.id;
+    END
+"""
+
 
 def lane_of(destination: int, mail_from: str) -> int:
     """Give the lane of a destination's number and a sender.
@@ -151,6 +160,17 @@ def connect(folder: Path, *, is_reader: bool = False) -> sqlite3.Connection:
             f"query_only = {'ON' if is_reader else 'OFF'}",
         ):
             connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_writer(folder: Path) -> sqlite3.Connection:
+    """Connect to a database that is prepared, to change what is in it."""
+    connection = connect(folder)
+    try:
+        connection.execute(REMOVAL)
     except BaseException:
         connection.close()
         raise

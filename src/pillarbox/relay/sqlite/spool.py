@@ -41,7 +41,7 @@ from pillarbox.relay.sqlite.disk import FileLock, Room, sync_folder
 from pillarbox.relay.sqlite.lease import Late, LeaseAll, Leases, Next, Renewal
 from pillarbox.relay.sqlite.outcome import End, Outcomes
 from pillarbox.relay.sqlite.row import MessageRow, id_of, number_of
-from pillarbox.relay.sqlite.schema import DATABASE, connect, explain, prepare
+from pillarbox.relay.sqlite.schema import DATABASE, connect, connect_writer, explain, prepare
 from pillarbox.relay.sqlite.token import Tokens
 from pillarbox.relay.sqlite.writer import CommitFailed, Writer
 
@@ -91,7 +91,10 @@ class SqliteSpool:
         self._reader: sqlite3.Connection | None = None
         self._others = FileLock(folder / "visitors")
         self._writer = Writer(
-            partial(connect, folder), self._explain, others=self._others, is_visitor=is_visitor
+            partial(connect_writer, folder),
+            self._explain,
+            others=self._others,
+            is_visitor=is_visitor,
         )
         self._seen_version: int | None = None
         self._is_closed = False
@@ -271,8 +274,11 @@ class SqliteSpool:
             for message, octets in notices:
                 puts.append(Put(message, await self._sealed_notice(octets)))
             size = sum(len(put.body.octets or b"") for put in puts)
+            end = End(lease, outcomes, puts)
+            # What was lost of it with the machine would be delivered twice, as it would have been
+            # some milliseconds before: that is worth no sync of its own.
             is_recorded = await self._writer.do(
-                self._outcomes.finish, End(lease, outcomes, puts), octets=size
+                self._outcomes.finish, end, octets=size, may_ride=end.removes_message
             )
         except CommitFailed:
             is_recorded = True  # perhaps

@@ -1,0 +1,153 @@
+"""What nodes run on: a sound machine, one whose disk fails, and one that loses its power.
+
+The latter two are seen and done by recorder.c, which is preloaded into the nodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from tests.crash.disk import Disk, read_trace
+
+__all__ = ["SYNCS", "FailingDisk", "Machine", "PowerLoss", "Sound"]
+
+SYNCS = {"wal": "-wal", "body": "/bodies/", "directory": "/bodies"}
+"""What can be left out: of which paths the syncs are."""
+
+
+class Machine(Protocol):
+    """Where nodes run."""
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether a spool on it always works."""
+        ...
+
+    def environment(self) -> Mapping[str, str]:
+        """Give what a process is started with."""
+        ...
+
+    def killed(self) -> None:
+        """Do what is to be done when all processes have been killed, before others start."""
+        ...
+
+    async def trouble(self, runs: Callable[[], bool]) -> None:
+        """Make trouble while the nodes run, until this is cancelled."""
+        ...
+
+
+class Sound:
+    """A machine that does no harm."""
+
+    is_sound = True
+
+    def environment(self) -> Mapping[str, str]:
+        """Give nothing."""
+        return {}
+
+    def killed(self) -> None:
+        """Do nothing."""
+
+    async def trouble(self, runs: Callable[[], bool]) -> None:
+        """Make none."""
+
+
+class FailingDisk:
+    """Writes and syncs fail for moments, in another way with each start; and the clock is wrong.
+
+    Args:
+        root: The spool is in this folder.
+        recorder: The library.
+        dice: For what fails, and when.
+    """
+
+    is_sound = False
+    FAULTS = tuple(
+        f"{what} {part} {number}"
+        for what in ("write", "sync")
+        for part in ("-wal", "/bodies", "spool.sqlite")
+        for number in (errno.ENOSPC, errno.EIO)
+    )
+
+    def __init__(self, root: Path, recorder: Path, dice: random.Random) -> None:
+        self._root = root
+        self._recorder = recorder
+        self._dice = dice
+        self._faults: list[str] = []
+
+    def environment(self) -> Mapping[str, str]:
+        """Choose what fails in this process."""
+        if not self._faults:
+            self._faults = self._dice.sample(self.FAULTS, len(self.FAULTS))
+        return {
+            "LD_PRELOAD": str(self._recorder),
+            "RECORDER_ROOT": str(self._root),
+            "RECORDER_LOG": "/dev/null",
+            "RECORDER_FAIL": self._faults.pop(),
+            "RECORDER_CLOCK": str(self._dice.randint(-3, 3)),
+        }
+
+    def killed(self) -> None:
+        """Let the disk work."""
+        (self._root / "failing").unlink(missing_ok=True)
+
+    async def trouble(self, runs: Callable[[], bool]) -> None:
+        """Have the disk fail now and then."""
+        failing = self._root / "failing"
+        try:
+            while True:
+                await asyncio.sleep(self._dice.uniform(0.1, 1))
+                if runs():
+                    failing.touch()
+                    await asyncio.sleep(self._dice.uniform(0.02, 0.4))
+                    failing.unlink(missing_ok=True)
+        finally:
+            failing.unlink(missing_ok=True)
+
+
+class PowerLoss:
+    """When the processes are killed, the disk has what was synced, and of the rest what it has.
+
+    Args:
+        root: The spool is in this folder, which is empty.
+        recorder: The library.
+        dice: For what is lost.
+        without_sync: A name of `SYNCS`: such syncs are left out.
+    """
+
+    is_sound = True
+
+    def __init__(
+        self, root: Path, recorder: Path, dice: random.Random, *, without_sync: str | None = None
+    ) -> None:
+        self._root = root
+        self._recorder = recorder
+        self._trace = root.with_name("trace")
+        self._disk = Disk(dice)
+        self._without_sync = without_sync
+
+    def environment(self) -> Mapping[str, str]:
+        """Have all seen that a disk sees."""
+        return {
+            "LD_PRELOAD": str(self._recorder),
+            "RECORDER_ROOT": str(self._root),
+            "RECORDER_LOG": "/dev/null",
+            "RECORDER_TRACE": str(self._trace),
+            **({"RECORDER_DROP": SYNCS[self._without_sync]} if self._without_sync else {}),
+        }
+
+    def killed(self) -> None:
+        """Make the folder what a disk would have."""
+        for record in read_trace(self._trace):
+            self._disk.do(record)
+        self._trace.unlink(missing_ok=True)
+        self._disk.lose_power()
+        self._disk.write_to(self._root)
+
+    async def trouble(self, runs: Callable[[], bool]) -> None:
+        """Make none while they run."""
