@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pillarbox.cli.errors import Failure
 from pillarbox.config import machine_hostname
+from pillarbox.mailman.route import is_mailman
 from pillarbox.protocol.address import AddressError, Path, parse_domain
 from pillarbox.protocol.reply import Reply
 from pillarbox.relay.dsn import Reporter
@@ -81,6 +82,7 @@ async def _give_up(spool: Spool, lease: Lease, hostname: str) -> bool:
 
 def _destination_like(destination: str) -> Callable[[str], str]:
     """Route a sender's address as the message itself was: by its next server, or by DNS."""
-    if is_next_hop(destination):
+    # Mailman takes nobody's mail but its lists'. The relay finds the way for a domain.
+    if is_next_hop(destination) and not is_mailman(destination):
         return lambda _address: destination
     return lambda address: Path(address.encode()).domain.lower()
