@@ -40,16 +40,17 @@ class PostgresServer:
     """A server, from its making to its end.
 
     Args:
+        parent: In which folder its own is made; one in memory where it is not given.
         settings: Lines of its postgresql.conf.
     """
 
-    def __init__(self, **settings: str) -> None:
+    def __init__(self, parent: Path | None = None, **settings: str) -> None:
         programs = find_programs()
         assert programs is not None, ABSENT
         self._programs = programs
         self._user = None if os.getuid() else _unprivileged()
         # A socket's name has to be short, and the folder such that another user gets there.
-        self.folder = Path(tempfile.mkdtemp(prefix="pillarbox-pg-", dir=_roomy()))
+        self.folder = Path(tempfile.mkdtemp(prefix="pillarbox-pg-", dir=parent or _roomy()))
         if self._user is not None:
             os.chown(self.folder, self._user.pw_uid, self._user.pw_gid)
         self.data = self.folder / "data"
@@ -63,8 +64,8 @@ class PostgresServer:
             listen_addresses="",
             shared_buffers="32MB",
             log_min_messages="fatal",
-            **settings,
         )
+        self.configure(**settings)
         self.start()
 
     def __enter__(self) -> PostgresServer:
