@@ -29,8 +29,6 @@ from tests.relay.postgres_server import PostgresServer
 __all__ = ["LEASE_SECONDS", "Cluster", "crash_cluster"]
 
 LEASE_SECONDS = 12
-# What a node has when it is stopped is another's before it goes on.
-STOP_SECONDS = LEASE_SECONDS + 3.0
 # What it does when it goes on, until it knows.
 RESUME_SECONDS = 2.0
 
@@ -41,29 +39,40 @@ class Cluster:
     Args:
         server: The database.
         dice: For when.
+        lease_seconds: How long leases last.
         pause_seconds: So long nothing of it happens, about.
         stops: Whether nodes are stopped.
+        kills: Whether the database is killed. Where it is not, the spool always works, and the
+            ledger knows better what must not come twice.
     """
-
-    is_sound = False
 
     def __init__(
         self,
         server: PostgresServer,
         dice: random.Random,
         *,
-        pause_seconds: float = 6.0,
-        stops: bool = True,
+        lease_seconds: float,
+        pause_seconds: float,
+        stops: bool,
+        kills: bool,
     ) -> None:
         self.database_kills = 0
         self.node_stops = 0
         self._spans: dict[str, list[tuple[float, float]]] = {}
         self._server = server
         self._dice = dice
+        # What a node has when it is stopped is another's before it goes on.
+        self._stop_seconds = lease_seconds + 3.0
         self._pause_seconds = pause_seconds
         self._stops = stops
+        self._kills = kills
         self._starting: asyncio.Task[None] | None = None
         self._is_up = True
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the spool always works."""
+        return not self._kills
 
     def environment(self) -> Mapping[str, str]:
         """Wait for the database: a node does not start without it."""
@@ -82,9 +91,9 @@ class Cluster:
             while not runs():
                 await asyncio.sleep(0.01)
             turn += 1
-            if turn % 2 or not self._stops:
+            if self._kills and (turn % 2 or not self._stops):
                 await asyncio.shield(self._kill_database())
-            else:
+            elif self._stops:
                 await asyncio.shield(self._stop_node())
 
     async def _kill_database(self) -> None:
@@ -111,7 +120,7 @@ class Cluster:
         spans.append((begun, float("inf")))
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGSTOP)
-            await asyncio.sleep(STOP_SECONDS)
+            await asyncio.sleep(self._stop_seconds)
             os.kill(process, signal.SIGCONT)
             self.node_stops += 1
         spans[-1] = (begun, time.time() + RESUME_SECONDS)
@@ -137,13 +146,20 @@ async def crash_cluster(
     *,
     seed: str,
     nodes: int = 3,
+    lease_seconds: int = LEASE_SECONDS,
     pause_seconds: float = 6.0,
     stops: bool = True,
+    kills: bool = True,
     tell: Callable[[Figures], None] = lambda _: None,
 ) -> tuple[Report, Cluster]:
     """Run one; see `crash()`."""
     cluster = Cluster(
-        server, random.Random(f"{seed} cluster"), pause_seconds=pause_seconds, stops=stops
+        server,
+        random.Random(f"{seed} cluster"),
+        lease_seconds=lease_seconds,
+        pause_seconds=pause_seconds,
+        stops=stops,
+        kills=kills,
     )
     report = await crash(
         plan,
@@ -151,7 +167,7 @@ async def crash_cluster(
         seed=seed,
         nodes=nodes,
         machine=cluster,
-        options=("--lease", f"{LEASE_SECONDS}s"),
+        options=("--lease", f"{lease_seconds}s"),
         tell=tell,
     )
     return report, cluster
@@ -163,6 +179,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=60, help="of nodes (%(default)s)")
     parser.add_argument("--nodes", type=int, default=3, help="how many (%(default)s)")
     parser.add_argument("--seconds", type=float, default=900, help="at most (%(default)s)")
+    parser.add_argument("--spare-database", action="store_true", help="kill and stop nodes alone")
     parser.add_argument("--seed", default=secrets.token_hex(3), help="where the dice begin")
     arguments = parser.parse_args()
     console = Console()
@@ -187,7 +204,14 @@ def main() -> int:
 
     with PostgresServer() as server:
         report, cluster = asyncio.run(
-            crash_cluster(plan, server, seed=arguments.seed, nodes=arguments.nodes, tell=tell)
+            crash_cluster(
+                plan,
+                server,
+                seed=arguments.seed,
+                nodes=arguments.nodes,
+                kills=not arguments.spare_database,
+                tell=tell,
+            )
         )
     verdict = report.verdict
     for line in (*verdict.lost[:20], *verdict.wrong[:20]):

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -99,14 +100,24 @@ class PostgresServer:
     def kill(self) -> None:
         """Kill it with all of its processes, in the middle of what they do."""
         first = self.process_id
+        os.kill(first, signal.SIGSTOP)  # so that it begins no other
         others = [
             int(stat.parent.name)
             for stat in Path("/proc").glob("[0-9]*/stat")
-            if _parent(stat) == first
+            if _state_and_parent(stat)[1] == first
         ]
         for process in (first, *others):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+        # It does not start again while one of them still has its memory.
+        deadline = time.monotonic() + START_SECONDS
+        while any(_runs(process) for process in (first, *others)):
+            if time.monotonic() > deadline:
+                raise RuntimeError("PostgreSQL does not end")
+            time.sleep(0.01)
+        # Until init has taken note of its death, it would be thought to run.
+        for lock in (self.data / "postmaster.pid", *self.folder.glob(".s.PGSQL.*")):
+            lock.unlink(missing_ok=True)
 
     @property
     def process_id(self) -> int:
@@ -152,8 +163,13 @@ def _unprivileged() -> pwd.struct_passwd:
     return next(names[name] for name in UNPRIVILEGED if name in names)
 
 
-def _parent(stat: Path) -> int:
+def _state_and_parent(stat: Path) -> tuple[str, int]:
     try:
-        return int(stat.read_text().rpartition(")")[2].split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
+        state, parent, *_ = stat.read_text().rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return "", 0
+    return state, int(parent)
+
+
+def _runs(process: int) -> bool:
+    return _state_and_parent(Path(f"/proc/{process}/stat"))[0] not in ("", "Z", "X")
