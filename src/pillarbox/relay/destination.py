@@ -117,7 +117,7 @@ class Destination:
 
     def wake(self) -> None:
         """Have as many sessions look for work as there is work and room for."""
-        if not self._runs():
+        if not self._runs() or self._shared.recorder.is_stuck:
             return
         work = 1 if self._is_down else len(self._ready) + self._has_more
         while self._promised < work:
@@ -260,6 +260,9 @@ class Destination:
         """Give the next lease, waiting for one if there is a session to use it; `None` ends it."""
         shared = self._shared
         while self._runs() and len(self._tasks) <= max(1, self._window.size):
+            if shared.recorder.is_stuck:
+                # What is delivered now would be delivered again if we ended before the spool works.
+                return None
             lease = self._pop()
             if lease is not None:
                 if self._has_more and not self._is_down and len(self._ready) < self._window.size:
