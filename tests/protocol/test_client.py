@@ -60,8 +60,23 @@ def test_what_is_known_of_the_server() -> None:
     assert connection.is_extended
     assert connection.is_open
     assert connection.closing_reply is None
+    assert connection.is_silent
+    connection.receive_data(b"4")
+    assert not connection.is_silent
+    connection.receive_data(b"21 2.0.0 Later\r\n")
+    assert not connection.is_silent
+    connection.next_event()
+    assert connection.closing_reply is not None
+
+
+def test_goodbye() -> None:
+    driver = Driver(iter(()))
+    connection = driver.connection
+    driver.hear(b"220 mx.test ESMTP\r\n")
+    driver.hear(b"250 mx.test\r\n")
     connection.quit()
     assert not connection.is_open
+    assert connection.is_silent
     driver.hear(b"221 Bye\r\n")
     assert connection.closing_reply == Reply(221, None, "Bye")
 

@@ -197,6 +197,22 @@ async def test_a_login(in_memory: InMemory, login: bytes | None, mail: bytes, ma
     assert (split_answers(client.heard())[-1].code == 250) is may
 
 
+async def test_a_login_where_none_is_offered(in_memory: InMemory) -> None:
+    client = in_memory(intake(MemoryRelay())).connect(peername=STRANGER)
+    client.feed(b"EHLO client.test\r\n")
+    for mechanism in (b"PLAIN AGFubgBzZWNyZXQ=", b"ANONYMOUS", b"EXTERNAL ="):
+        client.feed(b"AUTH " + mechanism + b"\r\n")
+    client.feed(f"MAIL FROM:<ann@example.org>\r\nRCPT TO:<{ELSEWHERE}>\r\n".encode())
+    await turns()
+    answers = [answer.code for answer in split_answers(client.heard())]
+    assert answers[2:] == [502, 502, 502, 250, 550]
+
+
+async def test_lmtp(in_memory: InMemory) -> None:
+    said = await ask(in_memory, f"<{ELSEWHERE}>", hello=b"LHLO client.test\r\n", is_lmtp=True)
+    assert said == DENIED
+
+
 # Ways to write an address.
 
 
@@ -213,6 +229,9 @@ async def test_a_login(in_memory: InMemory, login: bytes | None, mail: bytes, ma
         '<"victim@elsewhere.example"@relay.test>',
         "<victim@[192.0.2.25]>",
         "<victim@[127.0.0.1]>",
+        "<victim@2130706433>",
+        " <victim@elsewhere.example>",
+        "<victim@elsewhere.example> ORCPT=rfc822;ben@example.org",
         "<victim@[IPv6:::1]>",
         "<victim@[IPv6:::ffff:127.0.0.1]>",
         "<victim%elsewhere.example@[192.0.2.25]>",
@@ -239,6 +258,41 @@ async def test_a_login(in_memory: InMemory, login: bytes | None, mail: bytes, ma
 async def test_recipients_elsewhere(in_memory: InMemory, recipient: str) -> None:
     assert await ask(in_memory, recipient) == DENIED
     assert await ask(in_memory, recipient, permission=DOMAINS) == DENIED
+
+
+@pytest.mark.parametrize(
+    "recipient",
+    [
+        "victim@elsewhere.example",
+        "<victim@elsewhere.example.>",
+        "<ben@example.org.>",
+        "<victim@elsewhere.example@example.org>",
+        "<ben@example.org@elsewhere.example>",
+        "<ben@example.org,victim@elsewhere.example>",
+        "<ben@example.org>,<victim@elsewhere.example>",
+        "<ben@example.org> <victim@elsewhere.example>",
+        "<<victim@elsewhere.example>@example.org>",
+        "<victim(comment@elsewhere.example)@example.org>",
+        "<elsewhere.example!victim>",
+        "<victim%elsewhere.example>",
+        '<"victim@elsewhere.example">',
+        "<victim@elsewhere.example\0.example.org>",
+        "<victim@elsewhere.example\n@example.org>",
+        "<victim@elsewhere.example\r@example.org>",
+        "<victim@example.org%elsewhere.example>",
+        "<@example.org>",
+        "<@example.org:>",
+        "<victim@[0x7f.1]>",
+        "<victim@[::ffff:127.0.0.1]>",
+        "<victim@#2130706433>",
+        "<victim@example.org:25>",
+        "<victim@[example.org]>",
+    ],
+)
+async def test_what_is_no_address(in_memory: InMemory, recipient: str) -> None:
+    for permission in (None, DOMAINS):
+        [said] = await ask(in_memory, recipient, permission=permission)
+        assert said[:6] in ("501 5.", "500 5.")
 
 
 @pytest.mark.parametrize(

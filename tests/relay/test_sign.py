@@ -8,14 +8,18 @@ import logging
 import pytest
 
 from pillarbox.config import ConfigError
-from pillarbox.envelope import Envelope
+from pillarbox.envelope import Body, Envelope, Session
 from pillarbox.protocol.address import Path as MailPath
 from pillarbox.protocol.event import Mail
+from pillarbox.protocol.reply import Reply
+from pillarbox.relay.intake import Intake
+from pillarbox.relay.permission import Permission
+from tests.asyncio.wire import InMemory
+from tests.relay.network import House, turns
 
 dkim = pytest.importorskip("dkim")
 
 from pillarbox.relay.sign import LARGE_OCTETS, DkimSigner  # noqa: E402
-from tests.relay.taken import MemoryRelay, intake  # noqa: E402
 
 ENVELOPE = Envelope(Mail(MailPath(b"")), [])
 MESSAGE = b"From: <ann@example.org>\r\nSubject: Lunch\r\n\r\nAt noon?\r\n"
@@ -94,5 +98,38 @@ def test_what_are_no_names(keys: tuple[bytes, bytes]) -> None:
         DkimSigner(keys[0], selector="mail", domain="")
 
 
-async def test_it_is_a_hook(keys: tuple[bytes, bytes]) -> None:
-    intake(MemoryRelay(), hooks=(signer(keys[0]),))
+@pytest.mark.usefixtures("new_loop")
+async def test_every_attempt_sends_the_same_octets(
+    in_memory: InMemory, keys: tuple[bytes, bytes]
+) -> None:
+    attempts: list[bytes] = []
+
+    class NotYet:
+        def message(self, _session: Session, _envelope: Envelope, body: Body) -> Reply | None:
+            attempts.append(body.data)
+            return Reply(451, "4.3.0", "Later") if len(attempts) < 4 else None
+
+    async with House() as house:
+        house.network.serve("192.0.2.25:25", NotYet())
+        handler = Intake(
+            house.relay,
+            house.spool,
+            permission=Permission(),
+            hostname="relay.test",
+            header=b"X-Site: here\r\n",
+            hooks=(signer(keys[0]),),
+            now=house.clock.now,
+        )
+        client = in_memory(handler).connect(peername=("127.0.0.1", 49152))
+        client.feed(
+            b"EHLO x\r\nMAIL FROM:<ann@example.org>\r\nRCPT TO:<bob@example.org>\r\nDATA\r\n"
+        )
+        await turns()
+        client.feed(MESSAGE + b".\r\n")
+        await house.until(lambda: bool(attempts))
+        await house.clock.advance(7200, each=20)
+        assert len(attempts) == 4
+        assert await house.queued() == []
+    assert set(attempts) == {attempts[0]}
+    assert attempts[0].endswith(b"\r\nX-Site: here\r\n" + MESSAGE)
+    assert verify(attempts[0], keys[1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import hashlib
 import os
 import signal
 import sqlite3
@@ -21,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from pillarbox.relay.row import lane_of
 from pillarbox.relay.spool import (
     Backoff,
     Lease,
@@ -34,7 +36,7 @@ from pillarbox.relay.sqlite import SqliteSpool, query
 from pillarbox.relay.sqlite.body import digest_of
 from pillarbox.relay.sqlite.disk import FileLock
 from pillarbox.relay.sqlite.lease import LANES_OF_DESTINATION, WAITING_IN_LANE
-from pillarbox.relay.sqlite.schema import FORMAT, connect, explain, lane_of, prepare
+from pillarbox.relay.sqlite.schema import FORMAT, connect, explain, prepare
 from tests.relay.conformance import (
     BODY,
     DELIVERED,
@@ -564,6 +566,43 @@ async def test_batches_have_a_limit(open_spool: Opener) -> None:
     assert (await spool.statistics()).messages == 1500
 
 
+async def test_what_became_of_a_message_rides_with_the_next_one(open_spool: Opener) -> None:
+    spool = await open_spool()
+    [lease] = (await spool.put(message(), BODY, lease_seconds=60)).leases
+    commits = spool.commits
+    finishing = asyncio.create_task(spool.finish(lease, {0: DELIVERED}))
+    await asyncio.sleep(0)  # it has asked, and waits
+    await spool.put(message(), BODY)
+    assert await finishing
+    assert spool.commits == commits + 1
+    assert len(await spool.list()) == 1
+
+
+async def test_what_became_of_a_message_waits_for_no_other(open_spool: Opener) -> None:
+    spool = await open_spool()
+    stored = [await spool.put(message(), BODY, lease_seconds=60) for _ in range(3)]
+    commits = spool.commits
+    for one in stored:
+        assert await spool.finish(one.leases[0], {0: DELIVERED})
+    assert spool.commits == commits + 3
+
+
+async def test_what_rides_is_written_before_the_end(open_spool: Opener) -> None:
+    spool = await open_spool()
+    [lease] = (await spool.put(message(), BODY, lease_seconds=60)).leases
+    finishing = asyncio.create_task(spool.finish(lease, {0: DELIVERED}))
+    await asyncio.sleep(0)
+    await spool.close()
+    assert await finishing
+    assert await (await open_spool()).list() == []
+
+
+@pytest.mark.parametrize("size", [0, 1, 2047, 2048, 5000, 16_384, 16_385])
+def test_the_digest_is_that_of_all_octets(size: int) -> None:
+    octets = os.urandom(size)
+    assert digest_of(octets) == hashlib.sha256(octets).digest()
+
+
 async def test_the_log_stays_short(open_spool: Opener, folder: Path) -> None:
     spool = await open_spool()
     large = b"x" * 65_536
@@ -647,6 +686,31 @@ async def test_a_hundred_thousand(open_spool: Opener, folder: Path) -> None:
     assert dict(statistics.destinations) == {"dead.test": (COUNT - 100, 100, False)}
     # The most is some hundredths of a second on a machine with nothing else to do.
     assert max(took.values()) < 1, took
+
+
+@pytest.mark.parametrize("ask", [query.statistics, lambda one: query.listed(one, None, 0, 9)])
+async def test_what_is_asked_while_messages_go(
+    open_spool: Opener, folder: Path, ask: Callable[[sqlite3.Connection], object]
+) -> None:
+    spool = await open_spool()
+    for _ in range(3):
+        await spool.put(message(), BODY)
+    with (
+        contextlib.closing(connect(folder, is_reader=True)) as reading,
+        contextlib.closing(connect(folder)) as writing,
+    ):
+        before = ask(reading)
+        statements = []
+
+        def delete_all(statement: str) -> None:
+            statements.append(statement)
+            if len([one for one in statements if "SELECT" in one]) == 2:  # one was answered
+                writing.execute("DELETE FROM recipients")
+                writing.execute("DELETE FROM messages")
+
+        reading.set_trace_callback(delete_all)
+        assert ask(reading) == before
+        assert writing.execute("SELECT count(*) FROM messages").fetchone() == (0,)
 
 
 async def test_what_is_asked_often_is_looked_up(open_spool: Opener, folder: Path) -> None:

@@ -203,6 +203,8 @@ class Client:
     def _is_alive(self) -> bool:
         if not self.protocol.is_open:
             return False
+        if self.protocol.is_silent:
+            return True
         with contextlib.suppress(RemoteProtocolError):
             return self.protocol.next_event() is NEED_DATA
         return False

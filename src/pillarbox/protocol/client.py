@@ -153,6 +153,11 @@ class ClientConnection:
         return self._where is ClientState.READY and self._event is None
 
     @property
+    def is_silent(self) -> bool:
+        """Whether nothing came that `next_event()` has not looked at."""
+        return not self._is_eof and not self._pipeline.buffered_octets
+
+    @property
     def is_ending(self) -> bool:
         """Whether the whole message is out, and what becomes of it is the server's to say."""
         return self._where is ClientState.ENDING

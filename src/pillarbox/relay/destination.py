@@ -55,6 +55,7 @@ class Destination:
         self.down_until = 0.0
         """Until when nobody tries; after it one session does, until it is back."""
         self._is_down = False
+        self._full_until = 0.0  # until when the server takes no more sessions than there are
         self._shared = shared
         self._ready = Ready()
         self._window = Window(shared.limits.first_sessions, shared.limits.most_sessions)
@@ -205,7 +206,7 @@ class Destination:
 
     def retry(self) -> None:
         """Try now, even where it is down."""
-        self.down_until = 0.0
+        self.down_until = self._full_until = 0.0
         self.mark()
 
     def stop(self) -> None:
@@ -261,7 +262,7 @@ class Destination:
         shared = self._shared
         while self._runs() and len(self._tasks) <= max(1, self._window.size):
             if shared.recorder.is_stuck:
-                # What is delivered now would be delivered again if we ended before the spool works.
+                # What cannot be put on record is not tried: after our end it would be tried again.
                 return None
             lease = self._pop()
             if lease is not None:
@@ -335,6 +336,7 @@ class Destination:
             self._shared.counters.sessions_open += 1
             if self._is_down:
                 self._is_down = False
+                self._full_until = 0.0
                 self._window.restart()
                 self.wake()
 
@@ -344,6 +346,7 @@ class Destination:
         others = self._connected + len(self._opening)
         if others:
             self._window.narrow(others)
+            self._full_until = error.until
         else:
             self._is_down = True
             self.down_until = max(error.until, self.down_until)
@@ -358,7 +361,7 @@ class Destination:
         """Draw conclusions from how a session went."""
         if not fault:
             size = self._window.size
-            self._window.succeed()
+            self._window.succeed(may_grow=self._full_until <= self._shared.clock.now())
             if self._window.size > size:
                 self.wake()
             return

@@ -14,6 +14,7 @@ import ipaddress
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeAlias
 
@@ -134,6 +135,7 @@ def _listed_domain(domain: str) -> str:
     return comparable_domain(name)
 
 
+@lru_cache(maxsize=1024)
 def _address(host: str) -> Address | None:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])

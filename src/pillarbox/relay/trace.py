@@ -10,6 +10,7 @@ import ipaddress
 import re
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from pillarbox.envelope import Envelope, Session
 
@@ -49,7 +50,7 @@ def received_line(session: Session, envelope: Envelope, *, hostname: str, now: f
         if address.isascii() or is_utf8:
             clauses.append(f"for <{address}>")
     clauses[-1] += ";"
-    clauses.append(format_datetime(datetime.fromtimestamp(int(now), UTC)))
+    clauses.append(_date(int(now)))
     return "\r\n\t".join(clauses).encode() + b"\r\n"
 
 
@@ -84,6 +85,12 @@ def _client(session: Session, *, is_utf8: bool) -> str:
     return f"{claimed} ({known})"
 
 
+@lru_cache(maxsize=4)
+def _date(second: int) -> str:
+    return format_datetime(datetime.fromtimestamp(second, UTC))
+
+
+@lru_cache(maxsize=1024)
 def _address_literal(host: str) -> str:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])

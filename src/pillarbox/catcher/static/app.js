@@ -196,6 +196,7 @@ function drawListBar() {
     button("Delete", "Delete the selected", () => remove(picked), "button.danger"),
   ] : [
     state.unread > 0 && state.found > 0 && button("All read", "Set all that are listed read", readAll),
+    state.found > 0 && h("a.button.wide-only", { href: api.exportAddress(state.query), download: "mails.mbox", title: "Save all that are listed, as an mbox" }, "Save"),
     state.found > 0 && button(state.query ? "Delete found" : "Delete all", "Delete all that are listed", removeAll, "button.danger"),
   ].filter(Boolean)));
 }

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pillarbox.relay.spool import Backoff, Lease, NewMessage, SpoolError, SpoolFull, Stored
+from pillarbox.relay.row import (
+    RecipientRow,
+    Tokens,
+    first_leases,
+    id_of,
+    message_row,
+    new_recipients,
+)
+from pillarbox.relay.spool import Backoff, NewMessage, SpoolError, SpoolFull, Stored
 from pillarbox.relay.sqlite.body import Bodies, Sealed
 from pillarbox.relay.sqlite.disk import Room
-from pillarbox.relay.sqlite.row import RecipientRow, id_of, insert, message_row
-from pillarbox.relay.sqlite.schema import State, lane_of
-from pillarbox.relay.sqlite.token import Tokens
+from pillarbox.relay.sqlite.row import chunks, insert, marks
 from pillarbox.relay.sqlite.writer import Transaction
 
 __all__ = ["Arrivals", "Put"]
@@ -64,10 +70,9 @@ class Arrivals:
         connection = transaction.connection
         if any(put.body.file for put in puts):
             self._bodies.sync_folder()
-        destinations = self._destinations(
-            connection, {to.destination for put in puts for to in put.message.recipients}
+        last, destinations = _look(
+            connection, list({to.destination for put in puts for to in put.message.recipients})
         )
-        (last,) = connection.execute("SELECT max(id) FROM messages").fetchone()
         messages: list[Sequence[object]] = []
         bodies: list[tuple[int, bytes]] = []
         recipients: list[RecipientRow] = []
@@ -76,93 +81,53 @@ class Arrivals:
             message, body = put.message, put.body
             # By the time, so that names come in order and never come again; SQLite's own begin
             # anew in an empty spool, and "queue delete 7" would be somebody else's message.
-            number = max(int(message.created * 1e6), (last or 0) + 1, self._last_number + 1)
+            number = max(int(message.created * 1e6), last + 1, self._last_number + 1)
             self._last_number = number
             messages.append(
                 message_row(number, message, size=body.size, digest=body.digest, file=body.file)
             )
             if body.octets is not None:
                 bodies.append((number, body.octets))
-            rows = self._new_recipients(number, put, destinations)
+            rows = new_recipients(
+                number,
+                put.message,
+                destinations,
+                lease_seconds=put.lease_seconds,
+                backoff=self._backoff,
+                chance=self._chance,
+                tokens=self._tokens,
+            )
             recipients += rows
-            stored.append(Stored(id_of(number), tuple(_leases_of(number, put, rows))))
+            leases = first_leases(put.message, rows, size=body.size, octets=body.octets)
+            stored.append(Stored(id_of(number), tuple(leases)))
         insert(connection, "messages", messages)
         insert(connection, "bodies", bodies)
         insert(connection, "recipients", recipients)
         return stored
 
-    def _destinations(
-        self, connection: sqlite3.Connection, names: set[str]
-    ) -> dict[str, tuple[int, bool]]:
-        """Give each destination's number, and whether it is suspended."""
-        found: dict[str, tuple[int, bool]] = {}
-        for name in names:
-            row = connection.execute(
-                "SELECT number, is_suspended FROM destinations WHERE name = ?", (name,)
-            ).fetchone()
-            if row is None:
-                added = connection.execute("INSERT INTO destinations (name) VALUES (?)", (name,))
-                row = (added.lastrowid, 0)
-            found[name] = (row[0], bool(row[1]))
-        return found
 
-    def _new_recipients(
-        self, number: int, put: Put, destinations: Mapping[str, tuple[int, bool]]
-    ) -> list[RecipientRow]:
-        message = put.message
-        tokens: dict[str, str] = {}
-        expires = second_attempt = message.created
-        if put.lease_seconds is not None and not message.is_held:
-            expires += put.lease_seconds
-            second_attempt += self._backoff.wait(1, self._chance())
-            for to in message.recipients:
-                is_suspended = destinations[to.destination][1]
-                if not is_suspended and to.destination not in tokens:
-                    tokens[to.destination] = self._tokens.new()
-        rows = []
-        for place, to in enumerate(message.recipients):
-            token = tokens.get(to.destination)
-            next_attempt = second_attempt if token else message.created
-            due = max(next_attempt, expires) if token else next_attempt
-            rows.append(
-                RecipientRow(
-                    message=number,
-                    number=place,
-                    address=to.address,
-                    lane=lane_of(destinations[to.destination][0], message.mail_from),
-                    state=State.ACTIVE if token else State.QUEUED,
-                    attempts=1 if token else 0,
-                    next_attempt=next_attempt,
-                    due=None if message.is_held else due,
-                    token=token,
-                    lease_expires=expires if token else None,
-                    is_attempt=bool(token),
-                    is_delay_told=False,
-                    last_reply="",
-                    notify=None if to.dsn.notify is None else to.dsn.notify.value,
-                    orcpt_type=to.dsn.orcpt_type,
-                    orcpt=to.dsn.orcpt,
-                )
-            )
-        return rows
+def _look(
+    connection: sqlite3.Connection, names: Sequence[str]
+) -> tuple[int, dict[str, tuple[int, bool]]]:
+    """Give the last message, and each destination's number and whether it is suspended.
 
-
-def _leases_of(number: int, put: Put, rows: Sequence[RecipientRow]) -> Iterator[Lease]:
-    """Give the leases that a message was added with."""
-    by_token: dict[str, list[RecipientRow]] = {}
-    for row in rows:
-        if row.token:
-            by_token.setdefault(row.token, []).append(row)
-    for token, some in by_token.items():
-        expires = some[0].lease_expires
-        assert expires is not None
-        yield Lease(
-            token=token,
-            id=id_of(number),
-            destination=put.message.recipients[some[0].number].destination,
-            recipients=tuple(row.leased() for row in some),
-            expires=expires,
-            message=put.message,
-            size=put.body.size,
-            octets=put.body.octets,
+    In one statement, where there are not very many: each costs a handing over between threads.
+    """
+    last = 0
+    found: dict[str, tuple[int, bool]] = {}
+    for some in chunks(names):
+        rows = connection.execute(
+            "SELECT last, name, number, is_suspended"
+            " FROM (SELECT ifnull(max(id), 0) AS last FROM messages)"
+            f" LEFT JOIN destinations ON name IN ({marks(some)})",
+            some,
         )
+        for last, name, number, is_suspended in rows:  # noqa: B007
+            if name is not None:
+                found[name] = (number, bool(is_suspended))
+    for name in names:
+        if name not in found:
+            added = connection.execute("INSERT INTO destinations (name) VALUES (?)", (name,))
+            assert added.lastrowid is not None
+            found[name] = (added.lastrowid, False)
+    return last, found

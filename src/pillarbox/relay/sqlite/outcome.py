@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pillarbox.relay.row import State, number_of
 from pillarbox.relay.spool import Lease, Outcome, Result
 from pillarbox.relay.sqlite.arrival import Arrivals, Put
 from pillarbox.relay.sqlite.body import INLINE_OCTETS, Bodies
 from pillarbox.relay.sqlite.lease import FREE
-from pillarbox.relay.sqlite.row import chunks, marks, number_of
-from pillarbox.relay.sqlite.schema import State
+from pillarbox.relay.sqlite.row import chunks, marks
 from pillarbox.relay.sqlite.token import is_ours
 from pillarbox.relay.sqlite.writer import Transaction
 
@@ -142,9 +142,8 @@ def remove(
         for (file,) in found:
             transaction.afterwards.append(_removal(bodies, file))
     for some in chunks(numbers):
+        # What belongs to them goes with them: see REMOVAL in schema.py.
         connection.execute(f"DELETE FROM messages WHERE id IN ({marks(some)})", some)
-        connection.execute(f"DELETE FROM bodies WHERE message IN ({marks(some)})", some)
-        connection.execute(f"DELETE FROM recipients WHERE message IN ({marks(some)})", some)
 
 
 def _after(outcome: Outcome | None) -> dict[str, object]:

@@ -6,12 +6,13 @@ next is a look-up in the index (schema.py), and so is the first of each.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from pillarbox.relay.row import LANE_BITS, MessageRow, State
 from pillarbox.relay.spool import QueuedMessage, Selection, Statistics
-from pillarbox.relay.sqlite.row import MessageRow, condition, free, load
-from pillarbox.relay.sqlite.schema import LANE_BITS, State
+from pillarbox.relay.sqlite.row import condition, free, load
 
 __all__ = ["due", "late", "listed", "next_due", "statistics", "stored_body", "suspended"]
 
@@ -84,15 +85,32 @@ def listed(
 ) -> Sequence[QueuedMessage]:
     """Find messages, the oldest first."""
     where, values = condition(selection)
-    numbers = connection.execute(
-        f"SELECT id FROM messages WHERE {where} ORDER BY id LIMIT ? OFFSET ?",
-        (*values, limit, start),
-    )
-    return [loaded.queued() for loaded in load(connection, [number for (number,) in numbers])]
+    with _moment(connection):
+        numbers = connection.execute(
+            f"SELECT id FROM messages WHERE {where} ORDER BY id LIMIT ? OFFSET ?",
+            (*values, limit, start),
+        )
+        return [loaded.queued() for loaded in load(connection, [number for (number,) in numbers])]
+
+
+@contextlib.contextmanager
+def _moment(connection: sqlite3.Connection) -> Iterator[None]:
+    """Ask several things of one moment: between two of them messages come and go."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:  # a disk that fails has ended it
+            connection.execute("ROLLBACK")
 
 
 def statistics(connection: sqlite3.Connection) -> Statistics:
     """Count everything."""
+    with _moment(connection):
+        return _count(connection)
+
+
+def _count(connection: sqlite3.Connection) -> Statistics:
     messages, octets, held, first = connection.execute(MESSAGES).fetchone()
     oldest = None
     if first is not None:

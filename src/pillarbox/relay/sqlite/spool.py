@@ -13,8 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
+from pillarbox.relay.clock import Clock, SystemClock
+from pillarbox.relay.row import MessageRow, Tokens, id_of, number_of
 from pillarbox.relay.spool import (
     Backoff,
+    Change,
     Draft,
     Lease,
     NewMessage,
@@ -40,9 +43,7 @@ from pillarbox.relay.sqlite.control import Control, recover
 from pillarbox.relay.sqlite.disk import FileLock, Room, sync_folder
 from pillarbox.relay.sqlite.lease import Late, LeaseAll, Leases, Next, Renewal
 from pillarbox.relay.sqlite.outcome import End, Outcomes
-from pillarbox.relay.sqlite.row import MessageRow, id_of, number_of
-from pillarbox.relay.sqlite.schema import DATABASE, connect, explain, prepare
-from pillarbox.relay.sqlite.token import Tokens
+from pillarbox.relay.sqlite.schema import DATABASE, connect, connect_writer, explain, prepare
 from pillarbox.relay.sqlite.writer import CommitFailed, Writer
 
 __all__ = ["SqliteSpool"]
@@ -76,6 +77,7 @@ class SqliteSpool:
     ) -> None:
         """Use `open()`."""
         self._folder = folder
+        self._clock = SystemClock()
         self._is_visitor = is_visitor
         self._lock = FileLock(folder / "lock")
         self._bodies = Bodies(folder, room)
@@ -91,7 +93,10 @@ class SqliteSpool:
         self._reader: sqlite3.Connection | None = None
         self._others = FileLock(folder / "visitors")
         self._writer = Writer(
-            partial(connect, folder), self._explain, others=self._others, is_visitor=is_visitor
+            partial(connect_writer, folder),
+            self._explain,
+            others=self._others,
+            is_visitor=is_visitor,
         )
         self._seen_version: int | None = None
         self._is_closed = False
@@ -169,6 +174,11 @@ class SqliteSpool:
         finally:
             if self._is_visitor:
                 self._lock.release()
+
+    @property
+    def clock(self) -> Clock:
+        """The system's: one process delivers from it."""
+        return self._clock
 
     # In
 
@@ -271,8 +281,11 @@ class SqliteSpool:
             for message, octets in notices:
                 puts.append(Put(message, await self._sealed_notice(octets)))
             size = sum(len(put.body.octets or b"") for put in puts)
+            end = End(lease, outcomes, puts)
+            # What was lost of it with the machine would be delivered twice, as it would have been
+            # some milliseconds before: that is worth no sync of its own.
             is_recorded = await self._writer.do(
-                self._outcomes.finish, End(lease, outcomes, puts), octets=size
+                self._outcomes.finish, end, octets=size, may_ride=end.removes_message
             )
         except CommitFailed:
             is_recorded = True  # perhaps
@@ -361,7 +374,7 @@ class SqliteSpool:
         """Tell the destinations that are suspended."""
         return await self._read(query.suspended)
 
-    async def changed(self, seconds: float) -> bool:
+    async def changed(self, seconds: float) -> Change:
         """Wait until another process may have changed something, or so many seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
@@ -370,10 +383,10 @@ class SqliteSpool:
             version = await self._writer.do(self._control.version, None)
             seen, self._seen_version = self._seen_version, version
             if seen is not None and version != seen:
-                return True
+                return Change.MAIL | Change.WORD
             left = deadline - loop.time()
             if left <= 0:
-                return False
+                return Change.NOTHING
             await asyncio.sleep(min(left, LOOK_SECONDS))
 
     @property

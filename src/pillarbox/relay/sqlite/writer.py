@@ -1,8 +1,11 @@
 """One thread that writes, and one commit for everything that waits for it.
 
 While a commit waits for the disk, those who come meanwhile gather; the next commit is for all of
-them. Nobody is made to wait so that more may come. A change is a *step* and its argument, and a
-step is done at once for all the arguments that wait for it: what wait together are in no order.
+them. Nobody is made to wait so that more may come, but for what says that it may ride: that goes
+with the next change that does not, or soon without one.
+
+A change is a *step* and its argument, and a step is done at once for all the arguments that wait
+for it: what wait together are in no order.
 
 What a commit says is taken as it is. After one that failed, nobody knows what is on the disk: the
 kernel reports a failed sync once, forgets the octets, and calls the next sync a success. All of
@@ -20,6 +23,7 @@ import logging
 import queue
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -35,6 +39,10 @@ _Answer = TypeVar("_Answer")
 # What others have to wait for while a batch is written: a tenth of a second at worst.
 MAX_CHANGES = 512
 MAX_OCTETS = 8 << 20
+
+# What rides waits for others so long, unless this many do.
+RIDE_SECONDS = 0.005
+MAX_RIDERS = 64
 
 # When the log goes into the database. More makes a crash's recovery slower, less makes for more
 # syncs and for writing pages that will be written again soon. How many pages a batch is, is a
@@ -83,6 +91,9 @@ class _Change:
         self.answered = answered
 
 
+_DEPART = object()
+
+
 class Writer:
     """The thread, and the connection that is on it.
 
@@ -108,7 +119,10 @@ class Writer:
         self.commits = 0
         """How often changes were written together, each time with a sync."""
         self._loop = asyncio.get_running_loop()
-        self._waiting: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
+        # Beside changes: `None` is the end, and `_DEPART` has those go on who ride.
+        self._waiting: queue.SimpleQueue[_Change | object | None] = queue.SimpleQueue()
+        self._riders: deque[_Change] = deque()
+        self._departure: asyncio.TimerHandle | None = None
         self._connection: sqlite3.Connection | None = None
         self._is_suspect = False
         self._is_ending = False
@@ -119,7 +133,12 @@ class Writer:
         self._thread.start()
 
     async def do(
-        self, step: Step[_Argument, _Answer], argument: _Argument, *, octets: int = 0
+        self,
+        step: Step[_Argument, _Answer],
+        argument: _Argument,
+        *,
+        octets: int = 0,
+        may_ride: bool = False,
     ) -> _Answer:
         """Have a step done; return when it is on the disk.
 
@@ -127,6 +146,8 @@ class Writer:
             step: What is to be done.
             argument: For whom.
             octets: How much it writes, if that is much.
+            may_ride: It is in no hurry: it goes with the next change that is, or soon without one,
+                and the disk syncs once for both.
 
         Raises:
             SpoolError: It was not done.
@@ -134,13 +155,33 @@ class Writer:
         if self._closed:
             raise SpoolError("the spool is closed")
         answered: asyncio.Future[_Answer] = self._loop.create_future()
-        self._waiting.put(_Change(step, argument, octets, answered))
+        change = _Change(step, argument, octets, answered)
+        if may_ride:
+            self._ride(change)
+        else:
+            self._waiting.put(change)
         return await answered
+
+    def _ride(self, change: _Change) -> None:
+        self._riders.append(change)
+        if len(self._riders) >= MAX_RIDERS:
+            self._depart()
+        elif self._departure is None:
+            self._departure = self._loop.call_later(RIDE_SECONDS, self._depart)
+
+    def _depart(self) -> None:
+        """Have those who ride written, if nobody has taken them along."""
+        if self._departure is not None:
+            self._departure.cancel()
+            self._departure = None
+        if self._riders:
+            self._waiting.put(_DEPART)
 
     async def close(self) -> None:
         """Finish what waits, and end."""
         if not self._closed:
             self._closed = self._loop.create_future()
+            self._depart()
             self._waiting.put(None)
         await asyncio.shield(self._closed)
         self._thread.join()
@@ -159,27 +200,36 @@ class Writer:
 
     def _gather(self) -> list[_Change]:
         """Wait for a change; take along what else is there."""
-        change = self._waiting.get()
-        if change is None:
+        first = self._waiting.get()
+        if first is None:
             self._is_ending = True
             return []
-        return [change, *self._further([change])]
+        changes = [first] if isinstance(first, _Change) else []
+        return changes + self._further(changes)
 
     def _further(self, changes: Sequence[_Change]) -> list[_Change]:
         """Give what waits and fits into one batch with these."""
         further: list[_Change] = []
         octets = sum(change.octets for change in changes)
         while len(changes) + len(further) < MAX_CHANGES and octets < MAX_OCTETS:
-            try:
-                change = self._waiting.get_nowait()
-            except queue.Empty:
-                break
+            change = self._next()
             if change is None:
-                self._is_ending = True
                 break
             further.append(change)
             octets += change.octets
         return further
+
+    def _next(self) -> _Change | None:
+        """Give a change that waits or rides; `None` where there is none."""
+        with contextlib.suppress(IndexError):
+            return self._riders.popleft()
+        with contextlib.suppress(queue.Empty):
+            while not isinstance(change := self._waiting.get_nowait(), _Change):
+                if change is None:
+                    self._is_ending = True
+                    return None
+            return change
+        return None
 
     def _write(self, changes: list[_Change]) -> list[object]:
         """Write a batch, and add to it what comes in time; give what to answer, in its order."""
