@@ -328,7 +328,7 @@ LOGIN = ("--to", "smtps://ann@smtp.example")
         ((*TO, "--allow-network", "::/0"), "--allow-network: network ::/0 is a good part"),
         ((*TO, "--allow-domain", "*"), "--allow-domain: '*' is no domain; write one such as"),
         ((*TO, "--workers", "2"), "--workers: one process has the spool"),
-        ((*TO, "--spool", "postgresql://x"), "--spool postgresql://x: a spool is a folder"),
+        ((*TO, "--spool", "mysql://ann:secret@x"), "--spool mysql://ann@x: a spool is a folder or"),
         ((*TO, "--spool", ""), "--spool is empty; write a folder such as ./pillarbox-spool"),
         ((*TO, "--first-retry", "5x"), "--first-retry: '5x' is no time; write one such as 90s,"),
         ((*TO, "--lifetime", "0"), "--lifetime: '0' is no time; write one such as 90s, 5m, 4h"),

@@ -140,6 +140,8 @@ class Destination:
         return (
             not self.is_suspended
             and not self._shared.is_closing
+            # What cannot be put on record is not tried: somebody else would try it again.
+            and not self._shared.recorder.is_stuck
             and self.down_until <= self._shared.clock.now()
         )
 

@@ -236,6 +236,7 @@ class Pool:
             is_lmtp=hop.is_lmtp,
             server_hostname=hop.name or None,
             timeouts=self._timeouts,
+            lone_refusal_seconds=hop.lone_refusal_seconds,
         )
         if hop.tls.is_verified:
             options["tls"] = "implicit" if hop.tls is TlsPolicy.IMPLICIT else "starttls"
