@@ -311,8 +311,9 @@ async def test_a_server_is_full(caplog: pytest.LogCaptureFixture) -> None:
     await pool.close(sessions.pop())
     sessions.append(await pool.open("example.org"))
     await clock.advance(11)
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable) as caught:
         await pool.open("example.org")
+    assert caught.value.until == clock.now() + 20
     pool.retry()
     with pytest.raises(Unreachable):
         await pool.open("example.org")
