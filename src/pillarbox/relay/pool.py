@@ -315,7 +315,7 @@ class Pool:
             return
         server.refusals += 1
         server.full_until = now + self._backoff.wait(server.refusals, self._chance())
-        text = "%s: takes no more than %d sessions now (%s)"
+        text = "%s: takes no more sessions than %d now (%s)"
         log.info(text, hop, server.room, visible(str(server.reply)))
 
     def _mark(self, hop: Hop, server: _Server, error: Exception) -> None:
