@@ -416,3 +416,24 @@ def test_a_spool_that_is_a_file(tmp_path: Path) -> None:
 def test_a_spool_where_nothing_can_be_written() -> None:
     said = error(*TO, "--spool", "/proc/spool")
     assert said.startswith("--spool: /proc/spool cannot be used: ")
+
+
+def test_a_disk_that_takes_no_more(tmp_path: Path) -> None:
+    """Files of this program end at half a megabyte, as a full disk would have them end."""
+    large = b"Subject: x\r\n\r\n" + (b"x" * 76 + b"\r\n") * 10_000
+    little = ("sh", "-c", 'ulimit -f 1000; exec "$@"', "sh")
+    spool = ("--spool", str(tmp_path / "spool"))
+    with (
+        sinking(tmp_path / "out") as to,
+        Program("relay", *HERE, *spool, "--to", f"127.0.0.1:{to}", prefix=little) as program,
+    ):
+        with Client(program.ready_port()) as client:
+            assert client.deliver(large).startswith("451 4.3.0 ")
+            line = line_with(program, "a message could not be kept: ")
+            assert line.endswith("/spool cannot be used: File too large; look after its disk")
+            # Nothing else has come to harm.
+            assert client.deliver(MESSAGE).startswith("250 ")
+        until(lambda: len(mails(tmp_path / "out")) == 1)
+        assert list((tmp_path / "spool/bodies").rglob("*.*")) == []
+        assert program.stop()[0] == 0
+    assert mails(tmp_path / "out")[0].endswith(b"\r\n" + MESSAGE)
