@@ -11,8 +11,9 @@ OTHERS  := $(patsubst %,.venv-%/.done,$(foreach python,$(filter-out $(PYTHON),$(
 BIN      = .venv/bin
 ARGS    ?=
 
-.PHONY: run demo test interop-clients mailpit-clients chromium browser-tests screenshots \
-        cpython-tests smtpd-faults check cov fuzz soak crash bench bench-catch bench-relay docs clean
+.PHONY: run demo test interop-clients postgres mailpit-clients chromium browser-tests \
+        screenshots cpython-tests smtpd-faults check cov fuzz soak crash \
+        bench bench-catch bench-relay docs clean
 
 run: .venv/.done  ## catch mail on 127.0.0.1:1025 and show it
 	@$(BIN)/pillarbox catch $(ARGS)
@@ -29,6 +30,9 @@ test: .venv/.done $(OTHERS)  ## all tests, on every Python found
 
 interop-clients: .venv/.done  ## install the mail clients that the tests send with
 	@$(BIN)/python tools/interop-clients.py
+
+postgres: .venv/.done  ## install the PostgreSQL that the tests of the shared spool start
+	@$(BIN)/python tools/postgres.py
 
 mailpit-clients: .venv/.done  ## Mailpit's clients from PyPI and npm, on our API
 	@$(BIN)/python tools/mailpit-clients.py $(ARGS)

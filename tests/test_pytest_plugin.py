@@ -90,6 +90,37 @@ def test_without_the_fixture_nothing_is_said(pytester: pytest.Pytester) -> None:
     result.stdout.no_fnmatch_line("*Mail*")
 
 
+SMTP_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "EMAIL_HOST='smtp.test', EMAIL_USE_TLS=True",
+        f"MAILERS=dict(default=dict(BACKEND='{SMTP_BACKEND}', OPTIONS=dict(host='smtp.test')))",
+    ],
+    ids=["before Django 6.1", "Django 6.1"],
+)
+def test_django_sends_here_whatever_its_settings(pytester: pytest.Pytester, settings: str) -> None:
+    result = run(
+        pytester,
+        f"""
+    import warnings
+    from django.conf import settings
+    with warnings.catch_warnings(action="ignore"):
+        settings.configure(DEFAULT_FROM_EMAIL="shop@example.org", {settings})
+
+    def test_it(django_mailbox):
+        from django.core.mail import send_mail
+        send_mail("Welcome", "Hi", None, ["ann@example.org"])
+        assert django_mailbox.wait_for(to="ann@example.org").subject == "Welcome"
+        """,
+        "-W",
+        "error",
+    )
+    result.assert_outcomes(passed=1)
+
+
 def test_django_sends_here(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,

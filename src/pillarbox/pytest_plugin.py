@@ -12,7 +12,9 @@ mail is kept as files. What the fixture can do: testing/mail.py.
 
 from __future__ import annotations
 
+import contextlib
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,8 +65,20 @@ def django_mailbox(mailbox: MailServer) -> Iterator[MailServer]:
     """Catch what Django sends: its settings point at `mailbox` while the test runs."""
     from django.test import override_settings
 
-    with override_settings(**mailbox.django_settings()):
-        yield mailbox
+    changed = override_settings(**mailbox.django_settings())
+    with _without_word_of_settings():
+        changed.enable()
+    yield mailbox
+    with _without_word_of_settings():
+        changed.disable()
+
+
+@contextlib.contextmanager
+def _without_word_of_settings() -> Iterator[None]:
+    # Which kind of settings a project has is its own affair, and Django tells it anyhow.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"The EMAIL_\w+ setting is deprecated")
+        yield
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -7,15 +7,17 @@ test would tell nothing.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.canary import Canary
-from tests.browser.cases import CASES, HARMLESS_ANYWHERE
-from tests.browser.catcher import Catcher, mail
+from tests.browser.cases import CASES, HARMLESS_ANYWHERE, SCRIPT
+from tests.browser.catcher import Catcher, Reading, mail
 
 SETTLED = """async () => {
   for (let frame = 0; frame < 4; frame += 1) await new Promise(requestAnimationFrame);
@@ -96,3 +98,49 @@ def test_hostile_html(name: str, stage: Stage, catcher: Catcher) -> None:
         assert (stage.canary.came, stage.surprises) == ([], [])
         assert stage.alone.url == view
         assert stage.alone.title() != "taken"
+
+
+# What stands in the page itself: no frame around it, but no HTML is made of it either.
+TEXTS = (
+    '"><img src=x onerror=SCRIPT>',
+    "<script>SCRIPT</script>",
+    "'-SCRIPT-'",
+    "javascript:SCRIPT",
+    "{{SCRIPT}}${SCRIPT}",
+)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_hostile_texts(text: str, stage: Stage, catcher: Catcher) -> None:
+    stage.canary.clear()
+    stage.surprises.clear()
+    said = text.replace("SCRIPT", written(SCRIPT, stage.canary))
+    catcher.send(
+        mail(
+            f"Subject {said}",
+            f"{said}\nhttps://example.org/{said} {said}\n",
+            sender=f"=?utf-8?b?{b64encode(said.encode()).decode()}?= <ann@example.org>",
+            attachments=[(said, "image/png", b"x"), (f"{said}.html", "text/html", b"<b>x</b>")],
+            X_Tags=said,
+            X_Any=said,
+        ),
+        user=f"ann {said}",
+    )
+    page = stage.reader
+    page.goto("about:blank")
+    page.goto(f"{catcher.address}/#{urlencode({'q': said})}")
+    expect(page.locator("body.live #count:not(:empty)")).to_be_attached()
+    page.goto(f"{catcher.address}/#m={catcher.summaries()[0]['ID']}")
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Subject {said}")
+    reading = Reading(page, catcher)
+    names = list(reading.tabs())
+    assert "Attachments2" in names
+    page.keyboard.press("t")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.evaluate(SETTLED)
+    assert (stage.canary.came, stage.surprises) == ([], [])
+    assert "taken" not in page.title()
+    assert page.evaluate("top.name") == ""
+    assert page.locator("[onerror], #reader script, #list script, #side script").count() == 0
+    assert page.locator("a[href^='javascript:' i]").count() == 0

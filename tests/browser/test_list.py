@@ -62,6 +62,19 @@ def test_what_is_in_sight_stays_when_mail_arrives(reading: Reading, page: Page) 
     assert row.bounding_box() == before
 
 
+def test_what_a_search_finds_is_saved(reading: Reading, page: Page) -> None:
+    reading.catcher.send(mail("Lunch"), mail("Dinner", "Soup?\n"))
+    reading.arrive()
+    page.keyboard.press("/")
+    page.keyboard.type("soup")
+    expect(reading.rows).to_have_count(1)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save", exact=True).first.click()
+    assert download.value.suggested_filename == "mails.mbox"
+    octets = Path(download.value.path()).read_bytes()
+    assert (octets.count(b"Subject: Dinner"), octets.count(b"Subject: Lunch")) == (1, 0)
+
+
 def test_searches(reading: Reading, page: Page) -> None:
     reading.catcher.send(mail("Lunch"), mail("Dinner", "Soup at noon?\n"), mail("Invoice", "x"))
     reading.arrive()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import mailbox as standard
 import os
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,12 +19,11 @@ from hypothesis import strategies as st
 from pillarbox.catcher.archive import (
     MAX_BATCH_MESSAGES,
     ArchiveError,
-    Form,
-    export_mail,
     import_mail,
     read_mail,
 )
 from pillarbox.catcher.arrival import Arrival, new_id
+from pillarbox.catcher.export import Form, export_mail, stream_mbox, stream_zip
 from pillarbox.catcher.mailbox import Limits, Mailbox
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
@@ -119,6 +120,37 @@ def test_we_read_what_the_standard_library_writes(mailbox: Mailbox, tmp_path: Pa
     assert first.mail_from == "ann@example.org"
     assert first.time == datetime(2024, 1, 1, 12, 1, 2, tzinfo=UTC)
     assert mailbox.counts().total == 3
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_there_already(full: Mailbox, form: Form, tmp_path: Path) -> None:
+    full.add(arrival(MAILS[0]))  # the same as another one
+    export_mail(full, tmp_path / "out", form)
+    with Mailbox() as again:
+        assert [import_mail(again, tmp_path / "out") for _ in range(2)] == [4, 0]
+        again.delete_found("subject:one")
+        assert import_mail(again, tmp_path / "out") == 2
+
+
+def test_downloads(full: Mailbox, tmp_path: Path) -> None:
+    export_mail(full, tmp_path / "mbox", "mbox", query="-subject:two")
+    assert b"".join(stream_mbox(full, "-subject:two")) == (tmp_path / "mbox").read_bytes()
+    pieces = list(stream_zip(full, "-subject:two"))
+    assert len(pieces) == 3  # each message as it is read, and the table of them
+    with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as file:
+        assert file.testzip() is None
+        names = sorted(file.namelist())
+        assert [name.partition("-")[0] for name in names] == [
+            "20240101T120000000000",
+            "20240101T120200000000",
+        ]
+        assert [file.read(name) for name in names] == [MAILS[0], MAILS[2]]
+
+
+def test_a_message_from_before_there_was_zip(mailbox: Mailbox) -> None:
+    mailbox.add(replace(arrival(MAILS[0]), time=datetime(1970, 1, 1, tzinfo=UTC)))
+    with zipfile.ZipFile(io.BytesIO(b"".join(stream_zip(mailbox)))) as file:
+        assert file.infolist()[0].date_time == (1980, 1, 1, 0, 0, 0)
 
 
 def test_some_of_it(full: Mailbox, tmp_path: Path) -> None:

@@ -98,6 +98,24 @@ def test_octets_by_bdat(dumping: Dumping, chunks: list[bytes]) -> None:
     assert note["mail_from"] == ""
 
 
+def test_no_name_leads_out_of_the_folder(dumping: Dumping) -> None:
+    before = set(dumping.folder.parent.rglob("*"))
+    with Client(dumping.port) as client:
+        client.say("EHLO client.test")
+        assert client.say('MAIL FROM:<"../../evil"@example.org>').startswith("250 ")
+        assert client.say('RCPT TO:<"../../evil/x"@example.org>').startswith("250 ")
+        assert client.say("DATA").startswith("354 ")
+        client.send(
+            b"Message-ID: <../../evil>\r\nSubject: ../../evil\r\nContent-Disposition: attachment;"
+            b' filename="../../evil"\r\n\r\nx\r\n'
+        )
+        assert client.say(".").startswith("250 ")
+    new = set(dumping.folder.parent.rglob("*")) - before
+    assert len(new) == 2
+    assert {path.parent for path in new} == {dumping.folder}
+    assert all(re.fullmatch(r"[\w.-]+\.(eml|json)", path.name) for path in new)
+
+
 def test_envelope(dumping: Dumping) -> None:
     with Client(dumping.port) as client:
         client.say("EHLO client.test")

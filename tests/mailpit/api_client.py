@@ -41,8 +41,11 @@ def main(url: str, host: str, port: str) -> None:
     try:
         message = api.get_message(listed.messages[0].id)
     except KeyError as error:
-        # Its model has a key Read that Mailpit's messages have no more.
-        print(f"mailpit-api-client: get_message wants {error}, as no Mailpit of today has it")
+        # Each release (0.10.1 to 1.0.0) asks for the key Read. Mailpit's messages had it in 2023,
+        # as "always true", and have lost it since; ours have Mailpit's keys and no more.
+        if error.args != ("read",):
+            raise
+        print("mailpit-api-client: get_message wants Read, which Mailpit has no more either")
     else:
         assert message.text == "Hello\n"
 

@@ -6,14 +6,18 @@ import asyncio
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.message import Message
 
 import pytest
 
+from pillarbox import Server
 from pillarbox.envelope import Body, Envelope, Session
 from pillarbox.protocol.reply import Reply
 from pillarbox.relay.schedule import Limits
 from pillarbox.relay.spool import Backoff, RecipientState, Selection, SpoolError, SpoolFull
 from pillarbox.testing import Recorder
+from tests.asyncio.wire import config
 from tests.relay.memory_spool import MemorySpool
 from tests.relay.network import SERVFAIL, FakeResolver, House, turns
 
@@ -142,6 +146,32 @@ async def test_a_server_that_lets_three_in() -> None:
         # It refused some, and nobody concluded that it was down.
         assert house.relay.counters.sessions_failed < 8
         assert {event.recipients[0].attempts for event in house.events} == {1}
+
+
+@pytest.mark.parametrize("room", [1, 3])
+async def test_a_server_that_lets_few_in_is_not_left_alone(
+    room: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with House(limits=Limits(messages_per_session=10)) as house:
+        recorder = Recorder()
+        house.network.serve(HOP, recorder, max_connections=room)
+        for _ in range(300):
+            await house.relay.submit(house.message(), b"")
+        # Sessions end after ten messages, and each time another one can be had at once.
+        await house.clock.advance(5, each=2000)
+        assert len(recorder.messages) == 300
+        assert 30 <= len(house.network.dialled) < 45
+        assert house.relay.counters.sessions_open <= room
+        # It lets more in some day.
+        house.network.servers[HOP] = Server(recorder, config=config())
+        await house.clock.advance(30, each=10)
+        house.network.most_open = 0
+        for _ in range(300):
+            await house.relay.submit(house.message(), b"")
+        await house.clock.advance(5, each=2000)
+        assert len(recorder.messages) == 600
+        assert house.network.most_open > 3
+    assert caplog.text.count("no mail goes there") <= 1
 
 
 async def test_sessions_in_all() -> None:
@@ -341,14 +371,20 @@ async def test_a_message_expires_though_the_next_hop_is_down() -> None:
 
 async def test_a_sender_is_told_once_that_it_takes_long() -> None:
     async with House(limits=Limits(delay_notice_seconds=4 * HOUR)) as house:
-        name = await house.submit()
+        name = await house.submit("bob@example.org", "cy@example.org")
         await house.clock.advance(4 * HOUR - 60, each=10)
         assert [one.id for one in await house.queued()] == [name]
         await house.clock.advance(2 * HOUR, each=10)
         [_, notice] = await house.queued()
         text = await house.spool.octets(notice.id)
         assert text is not None
-        assert b"Action: delayed" in text
+        status = message_from_bytes(text).get_payload(1)
+        assert isinstance(status, Message)
+        groups = [part for part in status.walk() if "Action" in part]
+        assert [(one["Final-Recipient"], one["Action"]) for one in groups] == [
+            ("rfc822; bob@example.org", "delayed"),
+            ("rfc822; cy@example.org", "delayed"),
+        ]
         recorder = Recorder()
         house.network.serve(HOP, recorder)
         await house.clock.advance(400, each=30)
@@ -507,7 +543,7 @@ async def test_what_was_delivered_is_not_forgotten(caplog: pytest.LogCaptureFixt
         await house.submit()
         await house.submit()
         await house.clock.advance(HOUR, each=10)
-        assert len(recorder.messages) == 2
+        assert len(recorder.messages) == 1  # the other one waits until it can be put on record
         assert len(await house.queued()) == 2
         assert "make room, or look at the disk" in caplog.text
         del house.spool.failures["finish"]

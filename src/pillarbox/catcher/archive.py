@@ -1,42 +1,37 @@
-"""Files of mail into the mailbox and out of it: .eml, mbox and Maildir, a message at a time.
+"""Files of mail into the mailbox: .eml, mbox and Maildir, a message at a time. Out: export.py.
 
     import_mail(mailbox, "mails/")          # a folder of .eml, a Maildir, an mbox, or one message
-    export_mail(mailbox, "mails.mbox", "mbox", query="tag:news")
 
 A mailbox keeps lines that end in CRLF, as they come by SMTP. Files of mbox and Maildir have LF by
-custom, and so does an .eml that went through an editor: what has no CRLF at all gets it when it
-comes in, and mbox and Maildir get LF when it goes out. An .eml has the octets as they are.
+custom, and so does an .eml that went through an editor: what has no CRLF at all gets it.
 
-The mbox is `mboxrd`: every line of a message that begins with `From `, or with that behind some
-`>`, has one `>` more in the file, so that nothing is lost (RFC 4155 tells of the others).
+A message gets an id that is made of its octets and its time. So what is there already is not taken
+twice, as when a program that imports at its start is started again.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import json
 import logging
 import os
 import re
-import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import IO, Any, Literal, TypeAlias, assert_never
+from typing import IO, Any
 
-from pillarbox.catcher.arrival import Arrival, new_id
-from pillarbox.catcher.failure import MessageNotFound
+from pillarbox.catcher.arrival import Arrival
 from pillarbox.catcher.header import date
 from pillarbox.catcher.mailbox import Mailbox
 from pillarbox.catcher.message import parse_message
-from pillarbox.catcher.summary import Stored
 
-__all__ = ["ArchiveError", "Form", "Item", "export_mail", "import_mail", "read_mail"]
+__all__ = ["ArchiveError", "Item", "explained", "import_mail", "read_mail"]
 
 log = logging.getLogger("pillarbox")
-
-Form: TypeAlias = Literal["eml", "mbox", "maildir"]
-"""What `export_mail` writes: a folder of .eml, an mbox, a Maildir."""
 
 # So much is stored in one transaction, and progress told behind it.
 MAX_BATCH_MESSAGES = 200
@@ -64,7 +59,7 @@ def import_mail(
     *,
     progress: Callable[[int], object] = lambda _: None,
 ) -> int:
-    """Take the mail of a file or a folder in; give the number of messages.
+    """Take the mail of a file or a folder in; give the number of messages that are new.
 
     What of a folder cannot be read is left out, with a word in the log.
 
@@ -78,7 +73,7 @@ def import_mail(
         MailboxError: Messages could not be stored; those that `progress` was told of are.
     """
     count = 0
-    for batch in _batches(read_mail(path)):
+    for batch in _batches(item for item in read_mail(path) if not mailbox.has(item.arrival.id)):
         mailbox.add_all(item.arrival for item in batch)
         mailbox.set_read([item.arrival.id for item in batch if item.is_read])
         count += len(batch)
@@ -95,8 +90,18 @@ def read_mail(path: str | os.PathLike[str]) -> Iterator[Item]:
     Raises:
         ArchiveError: The file or the folder cannot be read.
     """
-    path = os.fspath(path)
-    with _explained(path):
+    copies: Counter[str] = Counter()
+    for item in _read(os.fspath(path)):
+        # Two that are the same are two all the same, each time that they are read.
+        name = item.arrival.id
+        number, copies[name] = copies[name], copies[name] + 1
+        if number:
+            item = replace(item, arrival=replace(item.arrival, id=_id_of(name.encode(), number)))
+        yield item
+
+
+def _read(path: str) -> Iterator[Item]:
+    with explained(path):
         if not os.path.isdir(path):
             with open(path, "rb") as file:
                 yield from _read_file(path, file)
@@ -232,7 +237,7 @@ def _item(
         one.address for one in (*message.to, *message.cc, *message.bcc) if one.address
     )
     arrival = Arrival(
-        id=new_id(),
+        id=_id_of(octets, when),
         time=when or message.date or datetime.now(UTC),
         mail_from=return_path or next((one.address for one in message.from_), ""),
         rcpt_tos=tuple(rcpt_tos),
@@ -242,6 +247,12 @@ def _item(
         with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
             arrival = _noted(arrival, note)
     return Item(arrival, is_read)
+
+
+def _id_of(octets: bytes, more: object) -> str:
+    """Give an id as new_id() makes them, the same one each time."""
+    digest = hashlib.sha256(f"{more}\n".encode() + octets).digest()[:16]
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 def _noted(arrival: Arrival, note: dict[str, Any]) -> Arrival:
@@ -265,103 +276,13 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-# Out
-
-
-def export_mail(
-    mailbox: Mailbox,
-    path: str | os.PathLike[str],
-    form: Form,
-    *,
-    query: str = "",
-    progress: Callable[[int], object] = lambda _: None,
-) -> int:
-    """Write mail to files, the oldest first; give the number of messages.
-
-    Args:
-        mailbox: What to write.
-        path: A file that does not exist yet for an mbox, and otherwise a folder, made if there is
-            none.
-        form: What to write.
-        query: What a message has to be: see search.py.
-        progress: Is told behind each message how many are written.
+@contextlib.contextmanager
+def explained(path: str) -> Iterator[None]:
+    """Make of the system's errors ours.
 
     Raises:
-        ArchiveError: The file or the folder cannot be written.
-        MailboxError: The mailbox cannot be read.
+        ArchiveError: A file cannot be read or written.
     """
-    path = os.fspath(path)
-    with _explained(path), _writer(path, form) as write:
-        count = 0
-        for id_ in reversed(mailbox.ids(query)):
-            try:
-                stored = mailbox.get(id_)
-            except MessageNotFound:  # it has gone in between
-                continue
-            write(stored)
-            count += 1
-            progress(count)
-    return count
-
-
-@contextlib.contextmanager
-def _writer(path: str, form: Form) -> Iterator[Callable[[Stored], None]]:
-    match form:
-        case "mbox":
-            with open(path, "xb") as file:
-                yield lambda stored: _write_mbox(file, stored)
-        case "eml":
-            os.makedirs(path, exist_ok=True)
-            yield lambda stored: _write_eml(path, stored)
-        case "maildir":
-            for name in ("tmp", "new", "cur"):
-                os.makedirs(os.path.join(path, name), exist_ok=True)
-            yield lambda stored: _write_maildir(path, stored)
-        case _:
-            assert_never(form)
-
-
-def _write_eml(folder: str, stored: Stored) -> None:
-    path = os.path.join(folder, f"{_file_name(stored)}.eml")
-    with open(path, "wb") as file:
-        file.write(stored.arrival.octets)
-    _set_time(path, stored)
-
-
-def _write_maildir(folder: str, stored: Stored) -> None:
-    name = _file_name(stored)
-    draft = os.path.join(folder, "tmp", name)
-    with open(draft, "wb") as file:
-        file.write(stored.arrival.octets.replace(b"\r\n", b"\n"))
-    _set_time(draft, stored)
-    is_read = stored.summary.is_read
-    os.replace(draft, os.path.join(folder, *(("cur", f"{name}:2,S") if is_read else ("new", name))))
-
-
-_FROM = re.compile(rb"^(>*+From )", re.MULTILINE)
-
-
-def _write_mbox(file: IO[bytes], stored: Stored) -> None:
-    sender = re.sub(r"\s", "_", stored.arrival.mail_from) or "MAILER-DAEMON"
-    when = time.asctime(stored.summary.time.timetuple())
-    octets = _FROM.sub(rb">\1", stored.arrival.octets.replace(b"\r\n", b"\n"))
-    end = b"\n" if octets.endswith(b"\n") else b"\n\n"
-    file.write(f"From {sender} {when}\n".encode("utf-8", "replace") + octets + end)
-
-
-def _file_name(stored: Stored) -> str:
-    """Give a name that sorts by time; ids that came from elsewhere may have anything in them."""
-    when = stored.summary.time.strftime("%Y%m%dT%H%M%S%f")
-    return f"{when}-{re.sub('[^A-Za-z0-9_-]', '_', stored.summary.id)[:100]}"
-
-
-def _set_time(path: str, stored: Stored) -> None:
-    when = stored.summary.time.timestamp()
-    os.utime(path, (when, when))
-
-
-@contextlib.contextmanager
-def _explained(path: str) -> Iterator[None]:
     try:
         yield
     except (FileExistsError, NotADirectoryError) as error:

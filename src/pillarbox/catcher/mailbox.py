@@ -20,8 +20,8 @@ may be in several. Without a name one sees all. What is deleted in a named mailb
 others; what is in no named mailbox any more is gone. Read and unread and tags belong to the
 message, the same in each.
 
-The query language is in search.py, the SQL in store.py, the tables in schema.py; files of mail are
-read and written by archive.py.
+The query language is in search.py, the SQL in store.py and condition.py, the tables in schema.py;
+files of mail are read by archive.py and written by export.py.
 """
 
 from __future__ import annotations
@@ -167,6 +167,10 @@ class Mailbox:
             MessageNotFound: There is no such message.
         """
         return self._store.summary(id, self.name)
+
+    def has(self, id: str) -> bool:  # noqa: A002
+        """Tell whether there is a message."""
+        return self._store.is_found(id, Query(), self.name)
 
     def get(self, id: str) -> Stored:  # noqa: A002
         """Give a message with all that is known of it. It stays unread.

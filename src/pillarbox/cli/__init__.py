@@ -21,6 +21,7 @@ SECTIONS = {
     ),
     "Pass mail on": (
         ("relay", "pillarbox.cli.relay:relay", "Keep mail safely and deliver it."),
+        ("mailman", "pillarbox.cli.mailman:mailman", "Relay, with GNU Mailman 3 behind it."),
         ("queue", "pillarbox.cli.queue:queue", "Look at a relay's spool and control it."),
     ),
     "Send mail": (("send", "pillarbox.cli.send:send", "Send a message and show the dialogue."),),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from pillarbox.cli.errors import Failure
 from pillarbox.config import machine_hostname
+from pillarbox.mailman.route import is_mailman
 from pillarbox.protocol.address import AddressError, Path, parse_domain
 from pillarbox.protocol.reply import Reply
 from pillarbox.relay.dsn import Reporter
@@ -55,7 +55,7 @@ async def bounce(spool: Spool, selection: Selection, *, hostname: str | None) ->
     left = 0
     for start in range(0, len(ids), PAGE):
         these = Selection(ids=tuple(ids[start : start + PAGE]))
-        while leases := await spool.lease_all(these, time.time(), seconds=LEASE_SECONDS):
+        while leases := await spool.lease_all(these, spool.clock.now(), seconds=LEASE_SECONDS):
             for lease in leases:
                 if await _give_up(spool, lease, name):
                     bounced.add(lease.id)
@@ -64,7 +64,7 @@ async def bounce(spool: Spool, selection: Selection, *, hostname: str | None) ->
 
 
 async def _give_up(spool: Spool, lease: Lease, hostname: str) -> bool:
-    now = time.time()
+    now = spool.clock.now()
     reporter = Reporter(hostname, _destination_like(lease.destination))
     reports = [
         Report(recipient=recipient, action=Action.FAILED, reply=GIVEN_UP, tried=now)
@@ -82,6 +82,7 @@ async def _give_up(spool: Spool, lease: Lease, hostname: str) -> bool:
 
 def _destination_like(destination: str) -> Callable[[str], str]:
     """Route a sender's address as the message itself was: by its next server, or by DNS."""
-    if is_next_hop(destination):
+    # Mailman takes nobody's mail but its lists'. The relay finds the way for a domain.
+    if is_next_hop(destination) and not is_mailman(destination):
         return lambda _address: destination
     return lambda address: Path(address.encode()).domain.lower()

@@ -15,7 +15,9 @@ import click
 import cloup
 
 from pillarbox.cli.command import command
+from pillarbox.cli.duration import Duration
 from pillarbox.cli.errors import Failure
+from pillarbox.cli.keeping import Keeping
 from pillarbox.cli.options import Listening, listening_options
 from pillarbox.cli.page import Page, page_address
 from pillarbox.cli.sink import open_dump
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from pillarbox.catcher.release import SMTPRelay
     from pillarbox.catcher.rules import Rules
     from pillarbox.catcher.sorting import SortingRule
+    from pillarbox.cli.run import Opening
     from pillarbox.handler import AnyHandler
     from pillarbox.listen import ListenAddress
 
@@ -85,6 +88,13 @@ def _relay(text: str) -> SMTPRelay:
                  help="Keep the mail in this file (SQLite), made if there is none."),
     cloup.option("--max-messages", metavar="N", type=click.IntRange(min=0), default=5000,
                  help="Let the oldest messages go beyond so many; 0 keeps all."),
+    cloup.option("--max-bytes", metavar="N", type=click.IntRange(min=0), default=0,
+                 show_default="keeps all", help="The same beyond so many octets of mail."),
+    cloup.option("--max-age", metavar="TIME", type=Duration(), show_default="keeps all",
+                 help="Let messages go that arrived so long ago, such as 12h or 7d."),
+    cloup.option("--import", "imports", metavar="PATH", multiple=True,
+                 help="Take this mail in at the start: an .eml or a folder of them, an mbox, a"
+                 " Maildir; again for more. What is there already is not taken twice."),
     cloup.option("--mailbox", metavar="NAME=RULE", type=_sorting_rule, multiple=True,
                  help="A mailbox of its own for recipients such as team=*@team.test, for a login"
                  " (ann=user:ann) or a port (ci=port:2525); again for more. Whoever logs in has"
@@ -105,13 +115,16 @@ def catch(
     allow_internal_requests: bool,
     db: str | None,
     max_messages: int,
+    max_bytes: int,
+    max_age: float | None,
+    imports: Sequence[str],
     mailbox: Sequence[SortingRule],
     dump: str | None,
 ) -> None:
     """Catch all mail and show it: nothing that is sent here goes any further."""
     from pillarbox.catcher.tally import Tally
     from pillarbox.cli.logs import configure_logs
-    from pillarbox.cli.run import run
+    from pillarbox.cli.run import Opening, run
 
     configure_logs(listening.log_format, listening.log_level)
     if quiet and (full or as_json):
@@ -122,12 +135,23 @@ def catch(
     address = page_address(http, workers=listening.workers)
     folder = None if dump is None else open_dump(dump)
     is_kept = address is not None or db is not None
+    if imports and not is_kept:
+        raise Failure(
+            "--import has nowhere to put the mail; write --db FILE, or leave --http none out"
+        )
+    keeping = Keeping(
+        db=db,
+        max_messages=max_messages,
+        max_octets=max_bytes,
+        max_age_seconds=max_age or 0.0,
+        imports=imports,
+    )
     tally = Tally()
     printer = None if quiet else _printer(as_json=as_json)
     rules = _rules(chaos, address is not None)
     heard: list[ListenAddress] = []
 
-    def make_handler(store: Mailbox | None) -> AnyHandler:
+    def make_handler(store: Mailbox | None) -> AnyHandler | Opening:
         from pillarbox.catcher.handler import Catcher
         from pillarbox.catcher.sorting import Sorting
 
@@ -140,11 +164,14 @@ def catch(
             tally=tally,
             on_closed=lambda: _stop(listening),
         )
-        if rules is None:
-            return catcher
-        from pillarbox.catcher.failing import Failing
+        handler: AnyHandler = catcher
+        if rules is not None:
+            from pillarbox.catcher.failing import Failing
 
-        return Failing(catcher.message, rules)
+            handler = Failing(catcher.message, rules)
+        if store is None or max_age is None:
+            return handler
+        return Opening(keeping.aged(handler, store))
 
     def on_ready(addresses: Sequence[ListenAddress]) -> None:
         heard[:] = addresses
@@ -167,13 +194,18 @@ def catch(
             stack.callback(printer.finish, FINISH_SECONDS)
         if listening.workers > 1:
             # Each process has the file open for itself: no connection of SQLite survives a fork.
+            if is_kept:
+                with keeping.open() as opened:
+                    keeping.take_in(opened)
             run(
-                lambda: make_handler(_mailbox(db, max_messages) if is_kept else None),
+                lambda: make_handler(keeping.open() if is_kept else None),
                 listening,
                 on_ready=on_ready,
             )
             return
-        store = stack.enter_context(_mailbox(db, max_messages)) if is_kept else None
+        store = stack.enter_context(keeping.open()) if is_kept else None
+        if store is not None:
+            keeping.take_in(store)
         beside = None
         if address is not None and store is not None:
             from pillarbox.catcher.web.service import Service
@@ -191,20 +223,6 @@ def catch(
             )
             beside = Page(address, service, hosts=http_host, logins=http_auth)
         run(lambda: make_handler(store), listening, on_ready=on_ready, beside=beside)
-
-
-def _mailbox(db: str | None, max_messages: int) -> Mailbox:
-    """Open the mailbox.
-
-    Raises:
-        Failure: The file cannot be opened.
-    """
-    from pillarbox.catcher.mailbox import Limits, Mailbox, MailboxError
-
-    try:
-        return Mailbox(db, limits=Limits(max_messages=max_messages))
-    except MailboxError as error:
-        raise Failure(f"--db: {error}") from None
 
 
 def _rules(is_wanted: bool, has_page: bool) -> Rules | None:

@@ -6,7 +6,6 @@ relaying.py. The spool's own command is queue.py.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +13,13 @@ import click
 import cloup
 
 from pillarbox.cli.command import command
+from pillarbox.cli.duration import Duration
 from pillarbox.cli.options import Listening, listening_options
-from pillarbox.cli.relay_config import DEFAULT_SPOOL
+from pillarbox.cli.spool_place import DEFAULT_SPOOL
 
 __all__ = ["relay"]
 
 
-class Duration(click.FloatRange):
-    """A time that passes: `90`, `90s`, `5m`, `4h`, `5d`."""
-
-    name = "duration"
-
-    def __init__(self) -> None:
-        super().__init__(min=0, min_open=True)
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Read it, as seconds."""
-        found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd]?)", str(value), re.ASCII)
-        seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
-        if seconds <= 0:
-            self.fail(f"{value!r} is no time; write one such as 90s, 5m, 4h or 5d", param, ctx)
-        return seconds
-
-
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _COUNT = click.IntRange(min=1)
 
 
@@ -98,9 +78,10 @@ _COUNT = click.IntRange(min=1)
     "Spool",
     cloup.option(
         "--spool",
-        metavar="PATH",
+        metavar="PATH|URL",
         default=DEFAULT_SPOOL,
-        help="The folder that keeps messages until they are delivered.",
+        help="The folder that keeps messages until they are delivered; or a database that"
+        " several relays share: 'postgresql://USER@HOST/NAME'.",
     ),
     cloup.option(
         "--first-retry",

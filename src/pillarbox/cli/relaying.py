@@ -1,37 +1,45 @@
-"""What `pillarbox relay` runs: spool, routes, relay and intake, put together and taken apart."""
+"""What `pillarbox relay` runs: spool, routes, relay and intake, put together and taken apart.
+
+`pillarbox mailman` runs the same with a `Front` before it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pillarbox.cli.errors import Failure
 from pillarbox.cli.options import Listening
 from pillarbox.cli.relay_config import RelayConfig
 from pillarbox.cli.run import Opening, run
+from pillarbox.cli.spool_place import open_spool
+from pillarbox.envelope import Session
+from pillarbox.handler import AnyHandler
 from pillarbox.listen import ListenAddress
+from pillarbox.protocol.address import Path
 from pillarbox.relay.dsn import Reporter
 from pillarbox.relay.event import RelayCounters
 from pillarbox.relay.intake import Intake
 from pillarbox.relay.mx import MailExchangers
+from pillarbox.relay.notice import Notices
 from pillarbox.relay.relay import Relay
 from pillarbox.relay.resolver import DnsResolver, Resolver, SystemResolver
-from pillarbox.relay.route import Routes
+from pillarbox.relay.route import Resolves, Route, Routes
 from pillarbox.relay.schedule import Limits
 from pillarbox.relay.spool import Backoff, SpoolError, Statistics
-from pillarbox.relay.sqlite import SqliteSpool
 from pillarbox.relay.telling import EventLog
 from pillarbox.relay.webhook import Webhook
 
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
+    from pillarbox.cli.spool_place import OpenSpool
     from pillarbox.relay.metrics import RelayFigures
 
-__all__ = ["serve_relay"]
+__all__ = ["Front", "serve_relay"]
 
 log = logging.getLogger("pillarbox")
 
@@ -42,13 +50,48 @@ DRAIN_SECONDS = 30.0
 LEAST_DRAIN_SECONDS = 2.0
 
 
-def serve_relay(listening: Listening, options: RelayConfig) -> None:
+class Front(Protocol):
+    """Takes some mail aside before a relay does. Made in the event loop."""
+
+    def routes(self, others: Route, resolver: Resolves) -> Route:
+        """Put its own routes before those of all other mail."""
+        ...
+
+    def notices(self, notices: Notices) -> Notices:
+        """Put itself before what writes to senders."""
+        ...
+
+    def chooses(self, session: Session, path: Path) -> str | None:
+        """Give the destination of a recipient that is its own; see `Intake`."""
+        ...
+
+    def tell(self) -> None:
+        """Log what it takes, once clients can come."""
+        ...
+
+    def handler(self, intake: Intake) -> AnyHandler:
+        """Put itself before the relay's handler."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what it has open."""
+        ...
+
+
+def serve_relay(
+    listening: Listening, options: RelayConfig, front: Callable[[], Front] | None = None
+) -> None:
     """Take mail and deliver it, until a signal comes.
+
+    Args:
+        listening: What the common options say.
+        options: What the relay does.
+        front: Makes what takes some of the mail aside.
 
     Raises:
         Failure: It cannot listen, or the spool cannot be used.
     """
-    running = _Running(options)
+    running = _Running(options, front)
     run(
         running.opening,
         listening,
@@ -62,14 +105,18 @@ class _Running:
 
     Args:
         options: What it does.
+        front: Makes what takes some of the mail aside.
     """
 
-    def __init__(self, options: RelayConfig) -> None:
+    def __init__(self, options: RelayConfig, front: Callable[[], Front] | None) -> None:
         self._options = options
-        self._routes = _routes(options)
+        self._resolver = _resolver(options)
+        self._routes: Route = _routes(options, self._resolver)
+        self._make_front = front
+        self._front: Front | None = None
         self._opening: Opening | None = None
         self._relay: Relay | None = None
-        self._spool: SqliteSpool | None = None
+        self._spool: OpenSpool | None = None
         self._webhook: Webhook | None = None
         self._statistics: Statistics | None = None
 
@@ -79,15 +126,19 @@ class _Running:
         return self._opening
 
     @asynccontextmanager
-    async def _open(self) -> AsyncIterator[Intake]:
+    async def _open(self) -> AsyncIterator[AnyHandler]:
         options = self._options
+        if self._make_front is not None:
+            self._front = self._make_front()
+            self._routes = self._front.routes(self._routes, self._resolver)
+        front = self._front
         self._spool = spool = await self._open_spool()
         try:
             self._relay = relay = self._make_relay(spool)
             await relay.start()
             looking = asyncio.ensure_future(self._look(spool)) if options.has_figures else None
             try:
-                yield Intake(
+                intake = Intake(
                     relay,
                     spool,
                     permission=options.permission,
@@ -95,30 +146,42 @@ class _Running:
                     lifetime_seconds=options.lifetime_seconds,
                     header=options.header,
                     hooks=options.hooks,
+                    now=relay.clock.now,
+                    chooses=None if front is None else front.chooses,
                 )
+                yield intake if front is None else front.handler(intake)
             finally:
                 if looking is not None:
                     looking.cancel()
                 await relay.close(seconds=self._left())
                 if self._webhook is not None:
                     await asyncio.to_thread(self._webhook.close)
+                if front is not None:
+                    await front.close()
         except SpoolError as error:
             raise Failure(str(error)) from None
         finally:
             await spool.close()
 
-    async def _open_spool(self) -> SqliteSpool:
+    async def _open_spool(self) -> OpenSpool:
         options = self._options
         backoff = Backoff(
             first_seconds=options.first_retry_seconds, most_seconds=options.longest_retry_seconds
         )
         try:
-            return await SqliteSpool.open(options.folder, backoff=backoff)
+            return await open_spool(options.spool, backoff=backoff)
         except SpoolError as error:
             raise Failure(f"--spool: {error}") from None
 
-    def _make_relay(self, spool: SqliteSpool) -> Relay:
+    def _make_relay(self, spool: OpenSpool) -> Relay:
         options = self._options
+        notices: Notices = Reporter(
+            options.hostname,
+            self._routes.destination,
+            lifetime_seconds=options.lifetime_seconds,
+        )
+        if self._front is not None:
+            notices = self._front.notices(notices)
         relay = Relay(
             spool,
             self._routes,
@@ -129,11 +192,7 @@ class _Running:
                 first_sessions=min(Limits().first_sessions, options.most_sessions),
                 delay_notice_seconds=options.delay_notice_seconds,
             ),
-            notices=Reporter(
-                options.hostname,
-                self._routes.destination,
-                lifetime_seconds=options.lifetime_seconds,
-            ),
+            notices=notices,
             context=options.context,
         )
         if options.is_logged:
@@ -167,6 +226,8 @@ class _Running:
             ", ".join(whom),
             domains,
         )
+        if self._front is not None:
+            self._front.tell()
 
     # Figures
 
@@ -188,7 +249,7 @@ class _Running:
             missed_events=0 if webhook is None else webhook.missed,
         )
 
-    async def _look(self, spool: SqliteSpool) -> None:
+    async def _look(self, spool: OpenSpool) -> None:
         """Count what is in the spool, again and again."""
         while True:
             with suppress(SpoolError):  # the relay has more to say of that
@@ -196,10 +257,9 @@ class _Running:
             await asyncio.sleep(LOOK_SECONDS)
 
 
-def _routes(options: RelayConfig) -> Routes:
-    hop = options.next_hop
+def _resolver(options: RelayConfig) -> Resolves:
     resolver: Resolver = SystemResolver()
-    if hop is None:
+    if options.next_hop is None:
         try:
             resolver = DnsResolver()
         except ImportError:
@@ -209,9 +269,10 @@ def _routes(options: RelayConfig) -> Routes:
             ) from None
         except Exception as error:  # such as no name server in /etc/resolv.conf
             raise Failure(f"--mx: {error}; see /etc/resolv.conf, or write --to HOST:PORT") from None
+    return MailExchangers(resolver, system=SystemResolver(), own_names=(options.hostname,))
+
+
+def _routes(options: RelayConfig, resolver: Resolves) -> Routes:
+    hop = options.next_hop
     passwords = {str(hop): options.password} if hop and options.password is not None else {}
-    return Routes(
-        hop,
-        resolver=MailExchangers(resolver, system=SystemResolver(), own_names=(options.hostname,)),
-        passwords=passwords,
-    )
+    return Routes(hop, resolver=resolver, passwords=passwords)

@@ -181,7 +181,7 @@ async def _transact(
         for recipient, one in zip(recipients, ends, strict=True):
             made.answers[recipient.number] = _answer(one, is_in_doubt=in_doubt)
     reply = client.protocol.closing_reply
-    if reply is not None and not made.fault:
+    if reply is not None and not reply.is_positive and not made.fault:
         made.fault = f"the server ended the session: {reply}"
     if made.fault:
         # A goodbye in place of the answer to MAIL is no answer to the message.

@@ -55,6 +55,7 @@ class Destination:
         self.down_until = 0.0
         """Until when nobody tries; after it one session does, until it is back."""
         self._is_down = False
+        self._full_until = 0.0  # until when the server takes no more sessions than there are
         self._shared = shared
         self._ready = Ready()
         self._window = Window(shared.limits.first_sessions, shared.limits.most_sessions)
@@ -140,6 +141,8 @@ class Destination:
         return (
             not self.is_suspended
             and not self._shared.is_closing
+            # What cannot be put on record is not tried: somebody else would try it again.
+            and not self._shared.recorder.is_stuck
             and self.down_until <= self._shared.clock.now()
         )
 
@@ -205,7 +208,7 @@ class Destination:
 
     def retry(self) -> None:
         """Try now, even where it is down."""
-        self.down_until = 0.0
+        self.down_until = self._full_until = 0.0
         self.mark()
 
     def stop(self) -> None:
@@ -332,6 +335,7 @@ class Destination:
             self._shared.counters.sessions_open += 1
             if self._is_down:
                 self._is_down = False
+                self._full_until = 0.0
                 self._window.restart()
                 self.wake()
 
@@ -341,6 +345,7 @@ class Destination:
         others = self._connected + len(self._opening)
         if others:
             self._window.narrow(others)
+            self._full_until = error.until
         else:
             self._is_down = True
             self.down_until = max(error.until, self.down_until)
@@ -355,7 +360,7 @@ class Destination:
         """Draw conclusions from how a session went."""
         if not fault:
             size = self._window.size
-            self._window.succeed()
+            self._window.succeed(may_grow=self._full_until <= self._shared.clock.now())
             if self._window.size > size:
                 self.wake()
             return

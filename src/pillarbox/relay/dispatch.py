@@ -16,7 +16,7 @@ from pillarbox.log import visible
 from pillarbox.relay.clock import Timer
 from pillarbox.relay.destination import Destination
 from pillarbox.relay.shared import Shared
-from pillarbox.relay.spool import Lease, SpoolError
+from pillarbox.relay.spool import Change, Lease, SpoolError
 
 __all__ = ["Dispatcher"]
 
@@ -48,6 +48,7 @@ class Dispatcher:
         self._suspended: frozenset[str] = frozenset()
         self._timer: Timer | None = None
         self._look_at = 0.0
+        self._has_news = False  # of mail that another process put
         self._late_at = 0.0
         self._retried_at = 0.0
         self._wants_retry = False
@@ -140,7 +141,8 @@ class Dispatcher:
             destination.tick(now)
             if destination.is_finished:
                 del self._destinations[name]
-        if now >= self._look_at and (self._looking is None or self._looking.done()):
+        is_time = now >= self._look_at or self._has_news
+        if is_time and (self._looking is None or self._looking.done()):
             self._looking = self._task(self._look(now))
         self._timer = shared.clock.call_at(now + TICK_SECONDS, self._tick)
 
@@ -157,6 +159,7 @@ class Dispatcher:
         shared = self._shared
         spool = shared.spool
         self._look_at = now + BUSY_LOOK_SECONDS
+        self._has_news = False
         try:
             await shared.recorder.write_again()
             if shared.recorder.is_stuck:
@@ -206,8 +209,11 @@ class Dispatcher:
         spool = self._shared.spool
         while True:
             try:
-                if await spool.changed(LOOK_SECONDS):
+                change = await spool.changed(LOOK_SECONDS)
+                if Change.WORD in change:
                     await self._refresh()
+                elif change:
+                    self._has_news = True
             except SpoolError as error:
                 log.error("the spool: %s; it is asked again", visible(str(error)))
                 await asyncio.sleep(BUSY_LOOK_SECONDS)

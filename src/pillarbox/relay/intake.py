@@ -19,6 +19,7 @@ from typing import Protocol, TypeAlias
 from pillarbox.envelope import Body, Envelope, Session
 from pillarbox.handler import Reject
 from pillarbox.log import peer_text
+from pillarbox.protocol.address import Path
 from pillarbox.protocol.event import Mail, Rcpt
 from pillarbox.protocol.reply import Reply
 from pillarbox.relay.permission import Permission
@@ -80,6 +81,8 @@ class Intake:
         header: Header lines that stand in front of every message.
         hooks: What looks at the messages of trusted clients and puts more in front, the next one
             before what the last one put there.
+        chooses: Gives the destination of a recipient that was taken, in place of the relay's route;
+            `None` leaves it to that.
         max_memory_octets: What messages that hooks look at may take at once, beyond 64 KiB each.
         now: Tells the time in seconds since 1970.
     """
@@ -94,6 +97,7 @@ class Intake:
         lifetime_seconds: float = FIVE_DAYS,
         header: bytes = b"",
         hooks: Sequence[Hook] = (),
+        chooses: Callable[[Session, Path], str | None] | None = None,
         max_memory_octets: int = 268_435_456,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -105,6 +109,7 @@ class Intake:
         self._lifetime_seconds = lifetime_seconds
         self._header = header
         self._hooks = tuple(hooks)
+        self._chooses = chooses
         self._memory = max_memory_octets
         self._now = now
         self._lines = _Lines(now)
@@ -159,7 +164,7 @@ class Intake:
         recipients = {
             (rcpt.path.mailbox, rcpt.dsn): NewRecipient(
                 address=rcpt.path.mailbox,
-                destination=self._route.destination(rcpt.path.mailbox),
+                destination=self._destination(session, rcpt.path),
                 dsn=rcpt.dsn,
             )
             for rcpt in envelope.rcpts
@@ -176,6 +181,10 @@ class Intake:
             dsn=mail.dsn,
             origin=f"{peer_text(session.peer)}, session {session.id}{login}",
         )
+
+    def _destination(self, session: Session, path: Path) -> str:
+        chosen = None if self._chooses is None else self._chooses(session, path)
+        return chosen or self._route.destination(path.mailbox)
 
     async def _take(
         self,

@@ -68,6 +68,7 @@ class Hop:
         tls: How to encrypt.
         username: Who we are there; empty for nobody.
         password: The proof of it.
+        lone_refusal_seconds: See `ClientConnection`.
     """
 
     host: str = ""
@@ -78,6 +79,7 @@ class Hop:
     tls: TlsPolicy = TlsPolicy.OPPORTUNISTIC
     username: str = ""
     password: str | None = field(default=None, repr=False)
+    lone_refusal_seconds: float | None = None
 
     @property
     def address(self) -> str:

@@ -405,9 +405,24 @@ class MailServer:
         }
 
     def django_settings(self) -> dict[str, Any]:
-        """Give what Django sends mail by, for `override_settings(**...)`."""
+        """Give what Django sends mail by, for `override_settings(**...)`.
+
+        A project has `MAILERS` (Django 6.1) or the settings before them, and may not have both.
+        """
+        import django
+        from django.conf import settings
+        from django.core.exceptions import ImproperlyConfigured
+
+        backend = "django.core.mail.backends.smtp.EmailBackend"
+        try:
+            mailers = getattr(settings, "MAILERS", None) if django.VERSION >= (6, 1) else None
+        except ImproperlyConfigured:  # no project here
+            mailers = None
+        if mailers is not None:
+            mailer = {"BACKEND": backend, "OPTIONS": {"host": self.host, "port": self.port}}
+            return {"MAILERS": dict.fromkeys(("default", *mailers), mailer)}
         return {
-            "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+            "EMAIL_BACKEND": backend,
             "EMAIL_HOST": self.host,
             "EMAIL_PORT": self.port,
             "EMAIL_HOST_USER": "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import socket
 import sys
 import zlib
 from struct import pack
@@ -100,6 +101,22 @@ def test_the_html() -> None:
     assert {result["Support"] for result in flex["Results"]} <= {"yes", "no", "partial"}
     site.add(letter())
     assert site.get("/api/v1/message/latest/html-check").status == 400
+
+
+def test_the_html_check_asks_nobody() -> None:
+    site = Site()
+    with socket.create_server(("127.0.0.1", 0)) as canary:
+        canary.setblocking(False)
+        url = f"http://127.0.0.1:{canary.getsockname()[1]}/x.css"
+        message = letter()
+        message.add_alternative(
+            f'<link rel=stylesheet href="{url}"><style>@import url({url})</style><img src="{url}">',
+            subtype="html",
+        )
+        site.add(message)
+        assert site.get("/api/v1/message/latest/html-check").json["Total"]["Nodes"] > 0
+        with pytest.raises(BlockingIOError):
+            canary.accept()
 
 
 def test_the_links() -> None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import mailbox
 import threading
+import zipfile
+from email import message_from_bytes
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +24,36 @@ def test_the_server(site: Site) -> None:
     found = site.get("/api/x/server").json
     assert found.pop("Version").count(".") == 2
     assert found == {"SMTP": ["127.0.0.1:1025", "[::1]:1025"]}
+
+
+# Downloads
+
+
+@pytest.mark.parametrize("kind", ["mbox", "zip"])
+def test_a_download(site: Site, kind: str, tmp_path: Path) -> None:
+    for subject in ("one", "two", "three"):
+        site.add(letter(subject), mailboxes=("team",) if subject == "two" else ())
+    for address, expected in (
+        (f"/api/x/export.{kind}", ["one", "two", "three"]),
+        (f"/api/x/export.{kind}?query=-subject:one", ["two", "three"]),
+        (f"/api/x/mailboxes/team/api/x/export.{kind}", ["two"]),
+        (f"/api/x/export.{kind}?query=nothing-like-it", []),
+    ):
+        answer = site.get(address)
+        assert (answer.status, answer.headers["content-type"]) == (200, f"application/{kind}")
+        assert answer.headers["content-disposition"] == f'attachment; filename="mails.{kind}"'
+        if kind == "mbox":
+            (tmp_path / "mbox").write_bytes(answer.body)
+            box = mailbox.mbox(tmp_path / "mbox")
+            assert [message["Subject"] for message in box] == expected
+            box.close()
+        else:
+            with zipfile.ZipFile(io.BytesIO(answer.body)) as file:
+                assert [_subject(file.read(name)) for name in sorted(file.namelist())] == expected
+
+
+def _subject(octets: bytes) -> str:
+    return str(message_from_bytes(octets)["Subject"])
 
 
 # Waiting

@@ -7,6 +7,8 @@ import base64
 
 import pytest
 
+from pillarbox.catcher.web.application import OPERATIONS
+from pillarbox.catcher.web.operation import Operation
 from tests.catcher.web.caller import Site, letter
 
 OURS = [
@@ -76,6 +78,19 @@ def test_pages_of_others(site: Site, origin: str) -> None:
     answer = site.delete("/api/v1/messages", origin=origin)
     assert (answer.status, site.mailbox.counts().total) == (403, 1)
     assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
+def test_no_operation_answers_a_stranger(site: Site, operation: Operation) -> None:
+    address = operation.path.replace("{id}", "latest").replace("{part}", "1")
+    for headers in (
+        {"host": "evil.example"},
+        {"host": "evil.example", "origin": "http://evil.example"},
+        {"origin": "http://evil.example"},
+    ):
+        body = b"{}" if operation.method in ("POST", "PUT") else b""
+        answer = site.call(operation.method, address, body, **headers)
+        assert answer.status == 403, headers
 
 
 def test_cross_site_websockets(site: Site) -> None:

@@ -56,6 +56,11 @@ export const dialogue = (id) => call(`api/x/${one(id)}/session`);
 export const links = (id) => call(`api/x/${one(id)}/links`);
 export const codes = (id) => call(`api/x/${one(id)}/codes`);
 
+export function exportAddress(search) {
+  const base = box ? `api/x/mailboxes/${encodeURIComponent(box)}/api/x/` : "api/x/";
+  return `${base}export.mbox?${query(search ? { query: search, tz: zone() } : {})}`;
+}
+
 export const rawAddress = (id) => v1(`${one(id)}/raw`);
 export const partAddress = (id, part) => v1(`${one(id)}/part/${encodeURIComponent(part)}`);
 export const thumbAddress = (id, part) => `${partAddress(id, part)}/thumb`;

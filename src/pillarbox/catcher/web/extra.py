@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from pillarbox import __version__
 from pillarbox.catcher.arrival import Arrival
+from pillarbox.catcher.export import stream_mbox, stream_zip
 from pillarbox.catcher.finding import codes_of, links_of
 from pillarbox.catcher.summary import Summary
+from pillarbox.catcher.web.attachment import disposition
 from pillarbox.catcher.web.operation import Call, Operation, Parameter, Wrong, json_response
 from pillarbox.catcher.web.shape import summary_shape, time_shape
 
@@ -122,6 +125,28 @@ def codes(call: Call) -> Response:
     return json_response([{"Code": code} for code in codes_of(message)])
 
 
+def export_mbox(call: Call) -> Response:
+    """Give the messages that a query finds, or all, as an mbox; the oldest first."""
+    pieces = stream_mbox(call.mailbox, call.text("query"), zone=call.zone)
+    return _saved(pieces, "application/mbox", "mails.mbox")
+
+
+def export_zip(call: Call) -> Response:
+    """Give the messages that a query finds, or all, as a ZIP file of .eml; the oldest first."""
+    pieces = stream_zip(call.mailbox, call.text("query"), zone=call.zone)
+    return _saved(pieces, "application/zip", "mails.zip")
+
+
+def _saved(pieces: Iterator[bytes], content_type: str, name: str) -> Response:
+    return StreamingResponse(
+        pieces,
+        headers={
+            "Content-Type": content_type,
+            "Content-Disposition": disposition("attachment", name),
+        },
+    )
+
+
 # How the server is
 
 
@@ -163,6 +188,11 @@ def metrics(call: Call) -> Response:
     )
 
 
+_WHICH = (
+    Parameter("query", "What to look for; all without"),
+    Parameter("tz", "The time zone of dates in the query, such as Europe/Berlin"),
+)
+
 OPERATIONS = (
     Operation("GET", "/api/x/server", server, gives="Server"),
     Operation(
@@ -177,6 +207,10 @@ OPERATIONS = (
         ),
     ),
     Operation("GET", "/api/x/mailboxes", mailboxes, gives="Mailboxes"),
+    Operation(
+        "GET", "/api/x/export.mbox", export_mbox, gives="application/mbox", parameters=_WHICH
+    ),
+    Operation("GET", "/api/x/export.zip", export_zip, gives="application/zip", parameters=_WHICH),
     Operation("GET", "/api/x/message/{id}/envelope", envelope, gives="Envelope"),
     Operation("GET", "/api/x/message/{id}/session", session, gives="Session"),
     Operation("GET", "/api/x/message/{id}/links", links, gives="Links"),

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from pillarbox.relay.row import State, number_of
 from pillarbox.relay.spool import Lease, Outcome, Result
 from pillarbox.relay.sqlite.arrival import Arrivals, Put
 from pillarbox.relay.sqlite.body import INLINE_OCTETS, Bodies
 from pillarbox.relay.sqlite.lease import FREE
-from pillarbox.relay.sqlite.row import chunks, marks, number_of
-from pillarbox.relay.sqlite.schema import State
+from pillarbox.relay.sqlite.row import chunks, marks
 from pillarbox.relay.sqlite.token import is_ours
 from pillarbox.relay.sqlite.writer import Transaction
 
