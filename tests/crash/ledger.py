@@ -7,8 +7,9 @@ The invariant, for any number of nodes on one spool:
 - What was refused, or never sent whole, is delivered to nobody.
 - Nobody gets a message twice, unless each time but the last is excused: the reply to it was lost;
   or the node was killed while it was under way. A session writes the outcome of one message while
-  the next one goes out, so that only the last two of a session can be under way; and what the node
-  has told in its log to be on record is not. Nor do two attempts for one recipient ever overlap.
+  the next one goes out, and ends where it cannot be written: so only the last two of a session can
+  be under way; and what the node has told in its log to be on record is not. Nor do two attempts
+  for one recipient ever overlap.
 
 Knows no network and no process: node.py, next_hop.py and client.py write into it.
 """
@@ -70,13 +71,11 @@ class Life:
     Attributes:
         name: What it calls itself.
         killed: When it was killed, if it was.
-        keeps_outcomes: Whether its spool always worked, so that outcomes were on record at once.
         told: The recipients of which it told that their delivery is on record, by the sender.
     """
 
     name: str
     killed: float | None = None
-    keeps_outcomes: bool = True
     told: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
@@ -273,8 +272,6 @@ class Ledger:
             return "kill" if is_cut else "reply"
         if life is None or killed is None:
             return None
-        if not life.keeps_outcomes:
-            return "kill"
         if life.told[name, recipient]:
             return None
         return "kill" if attempt.place >= self._sessions[attempt.session] - 1 else None

@@ -251,7 +251,6 @@ class _Run:
         await node.spawn(
             tells=self._dice.random() < 0.5,
             env=self._machine.environment(),
-            keeps_outcomes=self._machine.is_sound,
         )
 
     async def _let_live(self, node: Node) -> None:

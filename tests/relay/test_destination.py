@@ -19,7 +19,7 @@ from pillarbox.relay.spool import Backoff, RecipientState, Selection, SpoolError
 from pillarbox.testing import Recorder
 from tests.asyncio.wire import config
 from tests.relay.memory_spool import MemorySpool
-from tests.relay.network import SERVFAIL, FakeResolver, House, turns
+from tests.relay.network import SERVFAIL, TEXT, FakeResolver, House, turns
 
 pytestmark = pytest.mark.usefixtures("new_loop")
 
@@ -541,15 +541,75 @@ async def test_what_was_delivered_is_not_forgotten(caplog: pytest.LogCaptureFixt
         house.network.serve(HOP, recorder)
         house.spool.failures["finish"] = SpoolError("the disk is full")
         await house.submit()
-        await house.submit()
+        assert len(recorder.messages) == 1
         await house.clock.advance(HOUR, each=10)
-        assert len(recorder.messages) == 1  # the other one waits until it can be put on record
-        assert len(await house.queued()) == 2
+        assert len(recorder.messages) == 1
+        assert len(await house.queued()) == 1
         assert "make room, or look at the disk" in caplog.text
         del house.spool.failures["finish"]
         await house.clock.advance(10)
         assert await house.queued() == []
+        assert len(recorder.messages) == 1
+
+
+async def test_what_cannot_be_put_on_record_is_not_delivered() -> None:
+    # It would be delivered once more, were the relay killed before the spool works again.
+    recorder = Recorder()
+    async with House() as house:
+        house.network.serve(HOP, recorder)
+        house.spool.failures["finish"] = SpoolError("the disk is full")
+        for _ in range(30):
+            await house.relay.submit(house.message(), TEXT)
+        await turns()
+        sent = len(recorder.messages)
+        assert 1 <= sent <= 10  # two of each session: one goes out while the other is written
+        await house.submit()
+        await house.clock.advance(HOUR, each=10)
+        assert len(recorder.messages) == sent
+        assert len(house.network.dialled) <= 5
+        del house.spool.failures["finish"]
+        await house.clock.advance(10)
+        assert len(recorder.messages) == 31
+        assert await house.queued() == []
+
+
+async def test_a_spool_that_failed_for_a_moment_holds_nothing_up_for_long() -> None:
+    recorder = Recorder()
+    async with House() as house:
+        house.network.serve(HOP, recorder)
+        await house.clock.advance(100)  # nothing is due: the spool is asked once a minute
+        house.spool.failures["finish"] = SpoolError("the disk is full")
+        await house.submit()
+        await house.submit()
+        del house.spool.failures["finish"]
+        assert len(recorder.messages) == 1
+        await house.clock.advance(3)
         assert len(recorder.messages) == 2
+        assert await house.queued() == []
+
+
+async def test_outcomes_are_written_at_the_end_as_well(caplog: pytest.LogCaptureFixture) -> None:
+    async with House() as house:
+        house.network.serve(HOP, Recorder())
+        house.spool.failures["finish"] = SpoolError("the disk is full")
+        await house.submit()
+        asyncio.get_running_loop().call_later(0.01, house.spool.failures.clear)
+        await house.relay.close(seconds=30)
+        assert await house.queued() == []
+    assert "may be delivered again" not in caplog.text
+
+
+async def test_outcomes_that_are_lost_at_the_end_are_told_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with House() as house:
+        house.network.serve(HOP, Recorder())
+        house.spool.failures["finish"] = SpoolError("the disk is full")
+        await house.submit()
+        await house.relay.close(seconds=0)
+        assert len(await house.queued()) == 1
+        assert "has not taken what became of 1 deliveries" in caplog.text
+        house.spool.failures.clear()
 
 
 async def test_a_spool_that_gives_out_nothing_is_asked_again() -> None:

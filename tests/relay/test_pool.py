@@ -306,13 +306,14 @@ async def test_a_server_is_full(caplog: pytest.LogCaptureFixture) -> None:
             await pool.open("example.org")
         assert caught.value.until == clock.now() + 10
     assert len(network.dialled) == 3
-    assert "192.0.2.1:25: takes no more than 2 sessions now (421 " in caplog.text
+    assert "192.0.2.1:25: takes no more sessions than 2 now (421 " in caplog.text
     assert "no mail goes there" not in caplog.text
     await pool.close(sessions.pop())
     sessions.append(await pool.open("example.org"))
     await clock.advance(11)
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable) as caught:
         await pool.open("example.org")
+    assert caught.value.until == clock.now() + 20
     pool.retry()
     with pytest.raises(Unreachable):
         await pool.open("example.org")

@@ -118,7 +118,7 @@ class Destination:
 
     def wake(self) -> None:
         """Have as many sessions look for work as there is work and room for."""
-        if not self._runs():
+        if not self._runs() or self._shared.recorder.is_stuck:
             return
         work = 1 if self._is_down else len(self._ready) + self._has_more
         while self._promised < work:
@@ -141,8 +141,6 @@ class Destination:
         return (
             not self.is_suspended
             and not self._shared.is_closing
-            # What cannot be put on record is not tried: somebody else would try it again.
-            and not self._shared.recorder.is_stuck
             and self.down_until <= self._shared.clock.now()
         )
 
@@ -263,6 +261,9 @@ class Destination:
         """Give the next lease, waiting for one if there is a session to use it; `None` ends it."""
         shared = self._shared
         while self._runs() and len(self._tasks) <= max(1, self._window.size):
+            if shared.recorder.is_stuck:
+                # What cannot be put on record is not tried: after our end it would be tried again.
+                return None
             lease = self._pop()
             if lease is not None:
                 if self._has_more and not self._is_down and len(self._ready) < self._window.size:

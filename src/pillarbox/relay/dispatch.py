@@ -30,6 +30,8 @@ BUSY_LOOK_SECONDS = 5.0
 LATE_BATCH = 100
 # A destination that is down is tried before its time at most so often, when people ask for it.
 RETRY_SECONDS = 10.0
+# Outcomes that the spool does not take are written again so often, once there is no time to lose.
+WRITE_AGAIN_SECONDS = 0.2
 # What is aborted has so long to say so.
 ABORT_SECONDS = 5.0
 
@@ -48,6 +50,7 @@ class Dispatcher:
         self._suspended: frozenset[str] = frozenset()
         self._timer: Timer | None = None
         self._look_at = 0.0
+        self._was_stuck = False
         self._has_news = False  # of mail that another process put
         self._late_at = 0.0
         self._retried_at = 0.0
@@ -101,6 +104,8 @@ class Dispatcher:
     async def close(self, seconds: float) -> None:
         """Let what is under way end, for so long, and give back the rest."""
         shared = self._shared
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
         shared.is_closing = True
         shared.backlog.close()
         if self._timer is not None:
@@ -125,6 +130,15 @@ class Dispatcher:
                 destination.cancel()
             await asyncio.wait((ending,))
         await shared.recorder.write_again()
+        while shared.recorder.is_stuck and (left := end - loop.time()) > 0:
+            await asyncio.sleep(min(left, WRITE_AGAIN_SECONDS))
+            await shared.recorder.write_again()
+        if shared.recorder.is_stuck:
+            log.error(
+                "the spool has not taken what became of %d deliveries; messages that were"
+                " delivered may be delivered again at the next start",
+                shared.recorder.unwritten,
+            )
 
     def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(work)
@@ -141,6 +155,9 @@ class Dispatcher:
             destination.tick(now)
             if destination.is_finished:
                 del self._destinations[name]
+        if shared.recorder.is_stuck and not self._was_stuck:
+            self._look_at = now  # nothing is delivered until the spool takes it
+        self._was_stuck = shared.recorder.is_stuck
         is_time = now >= self._look_at or self._has_news
         if is_time and (self._looking is None or self._looking.done()):
             self._looking = self._task(self._look(now))

@@ -103,6 +103,8 @@ class _Server:
     room: int = 0
     """How many there can be, until `full_until`."""
     full_until: float = 0.0
+    refusals: int = 0
+    """How often in a row it had no room for another."""
 
     def until_room(self, now: float) -> float:
         """Tell when another session may be tried; what is past is at once."""
@@ -251,7 +253,9 @@ class Pool:
             return None
         self.opened += 1
         server.open += 1
-        server.room = max(server.room, server.open)
+        if server.open > server.room:
+            server.room = server.open
+            server.refusals = 0
         if server.failures:
             log.info("%s answers again", hop)
         server.failures = 0
@@ -305,12 +309,14 @@ class Pool:
         """Have a server no more sessions than it has: it does its work in these."""
         self.failed += 1
         now = self._clock.now()
-        if server.full_until <= now or server.open < server.room:
-            text = "%s: takes no more than %d sessions now (%s)"
-            log.info(text, hop, server.open, visible(str(_reply(error))))
         server.room = server.open
-        server.full_until = now + self._backoff.wait(1, self._chance())
         server.reply = _reply(error)
+        if server.full_until > now:
+            return
+        server.refusals += 1
+        server.full_until = now + self._backoff.wait(server.refusals, self._chance())
+        text = "%s: takes no more sessions than %d now (%s)"
+        log.info(text, hop, server.room, visible(str(server.reply)))
 
     def _mark(self, hop: Hop, server: _Server, error: Exception) -> None:
         """Leave a server alone for a while, and say what to do about it."""
