@@ -33,7 +33,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from typing import Self
@@ -381,7 +380,7 @@ class Mailbox:
                 happened.clear()
             return found
 
-    @contextmanager
+    @contextlib.contextmanager
     def _wanted(self, query: str, zone: tzinfo, wake: Callable[[], object]) -> Iterator[Wanted]:
         wanted = Wanted(self._store, parse_query(query, zone=zone), self.name, wake)
         cancel = self.subscribe(wanted.take)
