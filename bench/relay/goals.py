@@ -45,12 +45,20 @@ CHEAPER = tuple((load, Goal(f"{load.title}: CPU of Postfix", 0.3, "x")) for load
 SYNCS = (
     (ONE, Goal("syncs a message, 20 sessions, a connection each", 0.3)),
     (REUSED, Goal("syncs a message, 20 sessions, reused", 0.3)),
-    (WIDE, Goal("syncs a message, 200 sessions", 0.02)),
 )
+ACCEPT_SYNCS = {
+    20: Goal("syncs a message, the spool alone, 20 sessions", 0.3),
+    200: Goal("syncs a message, the spool alone, 200 sessions", 0.02),
+}
 START = Goal("mail accepted after the start with 100,000 queued", 2, " s")
 START_KILLED = Goal("the same, after a kill in the middle of all of them", 2, " s")
 
-ALL = (*(goal for _, goal in (*FASTER, *CHEAPER, *SYNCS)), START, START_KILLED)
+ALL = (
+    *(goal for _, goal in (*FASTER, *CHEAPER, *SYNCS)),
+    *ACCEPT_SYNCS.values(),
+    START,
+    START_KILLED,
+)
 
 
 def rate(flows: Sequence[Flow]) -> float:

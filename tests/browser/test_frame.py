@@ -186,6 +186,18 @@ def test_a_phone_with_a_long_mail(reading: Reading, page: Page) -> None:
         assert tools["y"] <= box["y"] <= box["y"] + box["height"] <= tools["y"] + tools["height"]
 
 
+@pytest.mark.parametrize("width", [320, 768])
+def test_the_count_is_seen_whole(reading: Reading, page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 640})
+    reading.catcher.send(*[b"Subject: %s\r\n\r\n" % (b"odd", b"even")[i % 2] for i in range(1_002)])
+    reading.arrive()
+    for query, count in (("", "1,002 messages"), ("#q=even", "501 of 1,002 messages")):
+        reading.arrive(query)
+        expect(page.locator("#count")).to_have_text(count)
+        assert page.locator("#count").evaluate("one => one.scrollWidth <= one.clientWidth")
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
 def test_a_server_that_starts_again(page: Page, tmp_path: Path) -> None:
     path = str(tmp_path / "mails.db")
     with Catcher("--db", path) as catcher:

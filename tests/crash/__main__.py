@@ -34,6 +34,8 @@ SHOWN = 20
 def main() -> int:
     arguments = _arguments()
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)  # a log has no width: do not fold the table to 80
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # connections break all the time
     console.print(f"seed {arguments.seed}")
     table = Table(title="What came of it")

@@ -149,7 +149,8 @@ function down() {
 function drawCounts() {
   document.title = state.unread ? `(${state.unread}) Pillarbox` : "Pillarbox";
   const isAll = !state.query;
-  at("count").textContent = isAll ? number(state.total, "message") : `${state.found.toLocaleString()} of ${number(state.total, "message")}`;
+  const [total, word] = number(state.total, "message").split(" ");
+  at("count").replaceChildren(isAll ? total : `${state.found.toLocaleString()} of ${total}`, h("span", {}, ` ${word}`));
   const isEmpty = state.found === 0 && hasLoaded;
   at("empty").hidden = !isEmpty;
   if (isEmpty) drawEmpty();
