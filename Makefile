@@ -12,7 +12,7 @@ BIN      = .venv/bin
 ARGS    ?=
 
 .PHONY: run demo test interop-clients postgres mailpit-clients chromium browser-tests \
-        screenshots cpython-tests smtpd-faults check cov fuzz soak crash \
+        screenshots cpython-tests smtpd-faults check cov fuzz soak crash crash-cluster \
         bench bench-catch bench-relay docs clean
 
 run: .venv/.done  ## catch mail on 127.0.0.1:1025 and show it
@@ -66,6 +66,9 @@ fuzz: .venv/.done  ## the properties of the protocol, for a long time
 
 soak: .venv/.done  ## thousands of clients that misbehave, for some minutes: --seconds, --seed
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+crash-cluster: .venv/.done  ## the same with three nodes on a PostgreSQL that is killed as well: --messages, --nodes
+	@$(BIN)/python -m tests.crash.cluster $(ARGS)
 
 crash: .venv/.done  ## kill the relay a hundred times, and see what it promised: --messages, --seed
 	@$(BIN)/python -m tests.crash $(ARGS)

@@ -72,7 +72,7 @@ class Bench:
 
     def show_mail(self, relays: Sequence[str]) -> None:
         """Print what was measured of mail."""
-        table = Table(title="4 KiB, 20 sessions: the best of the rounds, the median in brackets")
+        table = Table(title="4 KiB: the best of the rounds, the median in brackets")
         for heading in ("", "by", "delivered/s", "accepted/s", "CPU ms a message", "syncs each"):
             table.add_column(heading, justify="right" if heading not in ("", "by") else "left")
         for load, relay in product(goals.LOADS, relays):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +40,10 @@ class Machine(Protocol):
         """Make trouble while the nodes run, until this is cancelled."""
         ...
 
+    def stops(self) -> Mapping[str, Sequence[tuple[float, float]]]:
+        """Tell which nodes it has stopped, by their names, and from when to when."""
+        ...
+
 
 class Sound:
     """A machine that does no harm."""
@@ -55,6 +59,10 @@ class Sound:
 
     async def trouble(self, runs: Callable[[], bool]) -> None:
         """Make none."""
+
+    def stops(self) -> Mapping[str, Sequence[tuple[float, float]]]:
+        """Tell of none."""
+        return {}
 
 
 class FailingDisk:
@@ -109,6 +117,10 @@ class FailingDisk:
         finally:
             failing.unlink(missing_ok=True)
 
+    def stops(self) -> Mapping[str, Sequence[tuple[float, float]]]:
+        """Tell of none."""
+        return {}
+
 
 class PowerLoss:
     """When the processes are killed, the disk has what was synced, and of the rest what it has.
@@ -161,3 +173,7 @@ class PowerLoss:
         """Have the disk fail, if it does."""
         if self._failing is not None:
             await self._failing.trouble(runs)
+
+    def stops(self) -> Mapping[str, Sequence[tuple[float, float]]]:
+        """Tell of none."""
+        return {}

@@ -155,6 +155,8 @@ class _Run:
                 for node in self._nodes:
                     await node.kill()
         self._tell(self._figures())
+        for name, spans in self._machine.stops().items():
+            self._ledger.lives[name].stops += spans
         verdict = self._ledger.verdict()
         return Report(
             verdict=replace(verdict, wrong=[*self._wrong, *verdict.wrong]),

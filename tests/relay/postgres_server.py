@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -40,16 +41,17 @@ class PostgresServer:
     """A server, from its making to its end.
 
     Args:
+        parent: In which folder its own is made; one in memory where it is not given.
         settings: Lines of its postgresql.conf.
     """
 
-    def __init__(self, **settings: str) -> None:
+    def __init__(self, parent: Path | None = None, **settings: str) -> None:
         programs = find_programs()
         assert programs is not None, ABSENT
         self._programs = programs
         self._user = None if os.getuid() else _unprivileged()
         # A socket's name has to be short, and the folder such that another user gets there.
-        self.folder = Path(tempfile.mkdtemp(prefix="pillarbox-pg-", dir=_roomy()))
+        self.folder = Path(tempfile.mkdtemp(prefix="pillarbox-pg-", dir=parent or _roomy()))
         if self._user is not None:
             os.chown(self.folder, self._user.pw_uid, self._user.pw_gid)
         self.data = self.folder / "data"
@@ -63,8 +65,8 @@ class PostgresServer:
             listen_addresses="",
             shared_buffers="32MB",
             log_min_messages="fatal",
-            **settings,
         )
+        self.configure(**settings)
         self.start()
 
     def __enter__(self) -> PostgresServer:
@@ -98,14 +100,24 @@ class PostgresServer:
     def kill(self) -> None:
         """Kill it with all of its processes, in the middle of what they do."""
         first = self.process_id
+        os.kill(first, signal.SIGSTOP)  # so that it begins no other
         others = [
             int(stat.parent.name)
             for stat in Path("/proc").glob("[0-9]*/stat")
-            if _parent(stat) == first
+            if _state_and_parent(stat)[1] == first
         ]
         for process in (first, *others):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+        # It does not start again while one of them still has its memory.
+        deadline = time.monotonic() + START_SECONDS
+        while any(_runs(process) for process in (first, *others)):
+            if time.monotonic() > deadline:
+                raise RuntimeError("PostgreSQL does not end")
+            time.sleep(0.01)
+        # Until init has taken note of its death, it would be thought to run.
+        for lock in (self.data / "postmaster.pid", *self.folder.glob(".s.PGSQL.*")):
+            lock.unlink(missing_ok=True)
 
     @property
     def process_id(self) -> int:
@@ -151,8 +163,13 @@ def _unprivileged() -> pwd.struct_passwd:
     return next(names[name] for name in UNPRIVILEGED if name in names)
 
 
-def _parent(stat: Path) -> int:
+def _state_and_parent(stat: Path) -> tuple[str, int]:
     try:
-        return int(stat.read_text().rpartition(")")[2].split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
+        state, parent, *_ = stat.read_text().rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return "", 0
+    return state, int(parent)
+
+
+def _runs(process: int) -> bool:
+    return _state_and_parent(Path(f"/proc/{process}/stat"))[0] not in ("", "Z", "X")

@@ -112,6 +112,14 @@ _COUNT = click.IntRange(min=1)
         help="Tell the sender after so long that a message still waits.",
     ),
     cloup.option(
+        "--lease",
+        metavar="TIME",
+        type=Duration(),
+        default="5m",
+        help="In a shared spool: what a relay that is gone was trying, another tries after so"
+        " long.",
+    ),
+    cloup.option(
         "--max-sessions",
         metavar="N",
         type=_COUNT,

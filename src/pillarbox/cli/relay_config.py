@@ -28,6 +28,9 @@ __all__ = ["RelayConfig", "relay_config"]
 # With a key, a message is held in memory and signed there, which takes some times its size.
 MAX_SIGNED_BYTES = 67_108_864
 
+# Leases are renewed each second, from their half on.
+LEAST_LEASE_SECONDS = 8.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayConfig:
@@ -47,6 +50,7 @@ class RelayConfig:
         longest_retry_seconds: See `Backoff`.
         lifetime_seconds: How long a message is tried.
         delay_notice_seconds: See `Limits`.
+        lease_seconds: See `Limits`.
         all_sessions: See `Limits`.
         most_sessions: See `Limits`.
         is_logged: Whether each attempt is logged with its fields.
@@ -66,6 +70,7 @@ class RelayConfig:
     longest_retry_seconds: float
     lifetime_seconds: float
     delay_notice_seconds: float
+    lease_seconds: float
     all_sessions: int
     most_sessions: int
     is_logged: bool
@@ -241,6 +246,11 @@ def _retries(options: dict[str, Any]) -> dict[str, float]:
     )
     if first > longest:
         raise Failure("--first-retry is longer than --longest-retry; write a shorter one")
+    if options["lease"] < LEAST_LEASE_SECONDS:
+        raise Failure(
+            "--lease is so short that it may end before a message is sent; write"
+            f" {LEAST_LEASE_SECONDS:.0f}s or more"
+        )
     if first >= lifetime:
         raise Failure(
             "--first-retry is not shorter than --lifetime, so nothing would be tried twice; write"
@@ -251,6 +261,7 @@ def _retries(options: dict[str, Any]) -> dict[str, float]:
         "longest_retry_seconds": longest,
         "lifetime_seconds": lifetime,
         "delay_notice_seconds": options["delay_notice"],
+        "lease_seconds": options["lease"],
     }
 
 

@@ -191,6 +191,7 @@ class _Running:
                 most_sessions=options.most_sessions,
                 first_sessions=min(Limits().first_sessions, options.most_sessions),
                 delay_notice_seconds=options.delay_notice_seconds,
+                lease_seconds=options.lease_seconds,
             ),
             notices=notices,
             context=options.context,

@@ -53,6 +53,8 @@ class Dispatcher:
         self._was_stuck = False
         self._has_news = False  # of mail that another process put
         self._late_at = 0.0
+        # What another node had when it died is due before anybody could have known.
+        self._look_seconds = min(LOOK_SECONDS, shared.limits.lease_seconds / 2)
         self._retried_at = 0.0
         self._wants_retry = False
         self._looking: asyncio.Task[None] | None = None
@@ -191,8 +193,8 @@ class Dispatcher:
         except SpoolError as error:
             log.error("the spool: %s; it is asked again", visible(str(error)))
             return
-        if then is None or then > now + LOOK_SECONDS:
-            self._look_at = now + LOOK_SECONDS
+        if then is None or then > now + self._look_seconds:
+            self._look_at = now + self._look_seconds
         elif then > now:
             self._look_at = then
         shared.pool.forget()

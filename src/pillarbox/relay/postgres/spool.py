@@ -54,6 +54,9 @@ _T = TypeVar("_T")
 # Those who look do not write: so many do so at the same time.
 READERS: Final = 2
 
+# A hundred times a second is often enough for what comes in at thousands.
+PACE_SECONDS: Final = 0.01
+
 # What `read()` gives at a time.
 PART_OCTETS: Final = 65_536
 
@@ -109,7 +112,7 @@ class PostgresSpool:
         self._control = Control(self._bodies, channel)
         # What comes in waits for nobody. What becomes of leases may have to wait for another node
         # that has the same message, and what is looked for may take its time.
-        self._incoming = Writer(Link(database, BY_INDEX), database.place)
+        self._incoming = Writer(Link(database, BY_INDEX), database.place, pace_seconds=PACE_SECONDS)
         self._ending = Writer(Link(database, BY_INDEX), database.place)
         self._leasing = Writer(Link(database, BY_INDEX), database.place)
         self._seen_at = 0.0
