@@ -233,9 +233,10 @@ class _Run:
     async def _kill(self, node: Node) -> None:
         await node.kill()
         self._kills += 1
-        for line in node.log:
+        for place, line in enumerate(node.log):
             if "Traceback" in line and len(self._wrong) < 10:
-                self._wrong.append(f"{node.name}-{node.starts}: {' / '.join(node.log)[-2000:]}")
+                said = " / ".join(node.log[max(0, place - 1) : place + 60])
+                self._wrong.append(f"{node.name}-{node.starts}: {said[:4000]}")
         self._machine.killed()
 
     async def _start(self, node: Node) -> None:

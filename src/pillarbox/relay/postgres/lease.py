@@ -6,17 +6,20 @@ now. What is leased is read once more under the lock: it may have changed before
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final
 
+from pillarbox.relay.postgres.body import digest_of
 from pillarbox.relay.postgres.link import Connection
 from pillarbox.relay.postgres.query import destination_lanes, due, next_due
 from pillarbox.relay.postgres.row import FREE, condition, load, lock, ours, storable
 from pillarbox.relay.postgres.writer import Transaction
 from pillarbox.relay.row import (
     Loaded,
+    MessageRow,
     RecipientRow,
     State,
     Tokens,
@@ -70,6 +73,9 @@ class Renewal:
 QUEUED: Final = f"token = NULL, lease_expires = NULL, state = {State.QUEUED}"
 
 MAX_TURNS: Final = 10_000
+
+# What of the messages of a lease comes with it.
+AT_HAND_OCTETS: Final = 4 << 20
 
 # A node whose clock is wrong takes nothing before its time: the database's own clock counts, too.
 CHOOSE: Final = """
@@ -185,7 +191,8 @@ class Leases:
             ]
             if rows:
                 given.append((loaded, rows))
-        return await self._give_out(connection, given, ask.now + ask.seconds)
+        leases = await self._give_out(connection, given, ask.now + ask.seconds)
+        return await _with_octets(connection, leases, [loaded.row for loaded, _ in given])
 
     async def _by_turns(
         self, connection: Connection, destination: int, now: float, limit: int
@@ -336,6 +343,30 @@ class Leases:
         )
         tokens = {token for (token,) in await found.fetchall()}
         return [lease.token in tokens for lease, _ in asked]
+
+
+async def _with_octets(
+    connection: Connection, leases: Sequence[Lease], rows: Sequence[MessageRow]
+) -> list[Lease]:
+    """Add the small bodies, within bounds: each of them would be a question of its own."""
+    wanted: dict[int, MessageRow] = {}
+    left = AT_HAND_OCTETS
+    for row in rows:
+        left -= row.size
+        if row.file is None and left >= 0:
+            wanted[row.id] = row
+    found = await connection.execute(
+        "SELECT message, octets FROM bodies WHERE message = ANY(%s::bigint[])",
+        [list(wanted)],
+        binary=True,
+    )
+    # Of what is damaged `Spool.read()` tells.
+    octets = {
+        id_of(number): body
+        for number, body in await found.fetchall()
+        if hmac.compare_digest(digest_of(body), wanted[number].digest)
+    }
+    return [replace(lease, octets=octets.get(lease.id)) for lease in leases]
 
 
 def _by_destination(

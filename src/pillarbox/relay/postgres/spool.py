@@ -271,7 +271,8 @@ class PostgresSpool:
         if lease.octets is not None:
             yield lease.octets
             return
-        found = await self._read(query.stored_body, number_of(lease.id))
+        async with self._reading.use() as connection:
+            found = await query.stored_body(connection, number_of(lease.id))
         if found is None:
             raise SpoolError(f"message {lease.id} is not in the spool any more")
         async with contextlib.aclosing(self._octets(*found)) as parts:
