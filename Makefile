@@ -11,8 +11,9 @@ OTHERS  := $(patsubst %,.venv-%/.done,$(foreach python,$(filter-out $(PYTHON),$(
 BIN      = .venv/bin
 ARGS    ?=
 
-.PHONY: run demo test interop-clients mailman-tests mailpit-clients chromium browser-tests screenshots \
-        cpython-tests smtpd-faults check cov fuzz soak crash bench bench-catch bench-relay docs clean
+.PHONY: run demo test interop-clients postgres mailman-tests mailpit-clients chromium \
+        browser-tests screenshots cpython-tests smtpd-faults check cov fuzz soak crash crash-cluster \
+        bench bench-catch bench-relay docs clean
 
 run: .venv/.done  ## catch mail on 127.0.0.1:1025 and show it
 	@$(BIN)/pillarbox catch $(ARGS)
@@ -29,6 +30,9 @@ test: .venv/.done $(OTHERS)  ## all tests, on every Python found
 
 interop-clients: .venv/.done  ## install the mail clients that the tests send with
 	@$(BIN)/python tools/interop-clients.py
+
+postgres: .venv/.done  ## install the PostgreSQL that the tests of the shared spool start
+	@$(BIN)/python tools/postgres.py
 
 mailpit-clients: .venv/.done  ## Mailpit's clients from PyPI and npm, on our API
 	@$(BIN)/python tools/mailpit-clients.py $(ARGS)
@@ -65,6 +69,9 @@ fuzz: .venv/.done  ## the properties of the protocol, for a long time
 
 soak: .venv/.done  ## thousands of clients that misbehave, for some minutes: --seconds, --seed
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+crash-cluster: .venv/.done  ## the same with three nodes on a PostgreSQL that is killed as well: --messages, --nodes
+	@$(BIN)/python -m tests.crash.cluster $(ARGS)
 
 crash: .venv/.done  ## kill the relay a hundred times, and see what it promised: --messages, --seed
 	@$(BIN)/python -m tests.crash $(ARGS)

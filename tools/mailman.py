@@ -4,7 +4,7 @@ Mailman is installed into .mailman, which git ignores, by a Python that it works
 tests/mailman/against_core.py start it on free ports in a folder of their own, and end it. It is
 none of ours. Arguments go to pytest, such as `ARGS="-k frozen"`.
 
-It takes some 100 seconds to install, once, and some ten minutes to run.
+It takes some 100 seconds to install, once, and five minutes or ten to run.
 """
 
 # ruff: noqa: T201

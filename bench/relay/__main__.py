@@ -19,6 +19,7 @@ from bench import measure
 from bench.fetch import CACHE, Unavailable, fetch_postfix
 from bench.load import LoadError, SmtpSource
 from bench.relay import goals, queued
+from bench.relay.accepts import SESSIONS, Accepts, accepts
 from bench.relay.flow import Flow, flow
 from bench.relay.postfix import version
 from bench.relay.relays import FOLDER, POSTFIX, RELAYS
@@ -27,8 +28,9 @@ from bench.relay.syncs import disk_sync_seconds, library
 from bench.report import digits, write_json
 from bench.servers import ServerError
 
+_ACCEPTS = "accepts"
 _START = "start"
-ROWS = (*(load.key for load in goals.LOADS), _START)
+ROWS = (*(load.key for load in goals.LOADS), _ACCEPTS, _START)
 _FAILURES = (LoadError, ServerError, OSError, subprocess.SubprocessError)
 
 
@@ -38,6 +40,7 @@ class Bench:
     def __init__(self, console: Console, rounds: int, seconds: float) -> None:
         self.numbers: dict[goals.Goal, float] = {}
         self.flows: dict[tuple[str, str], list[Flow]] = {}
+        self.accepts: list[Accepts] = []
         self.starts: dict[str, list[queued.Start]] = {}
         self.failures: dict[tuple[str, str], str] = {}
         self._console = console
@@ -69,7 +72,7 @@ class Bench:
 
     def show_mail(self, relays: Sequence[str]) -> None:
         """Print what was measured of mail."""
-        table = Table(title="4 KiB, 20 sessions: the best of the rounds, the median in brackets")
+        table = Table(title="4 KiB: the best of the rounds, the median in brackets")
         for heading in ("", "by", "delivered/s", "accepted/s", "CPU ms a message", "syncs each"):
             table.add_column(heading, justify="right" if heading not in ("", "by") else "left")
         for load, relay in product(goals.LOADS, relays):
@@ -88,6 +91,30 @@ class Bench:
                 f"[bold]{digits(min(cpu))}[/] ({digits(statistics.median(cpu))})",
                 f"[bold]{digits(min(syncs))}[/] ({digits(statistics.median(syncs))})",
             )
+        self._console.print(table)
+
+    def accept(self) -> None:
+        """Measure the spool alone."""
+        table = Table(title="the spool alone, 4 KiB: the best")
+        for heading in ("sessions that wait", "accepted/s", "syncs each"):
+            table.add_column(heading, justify="right")
+        for sessions in SESSIONS:
+            self.say(f"{_ACCEPTS}: {sessions} sessions")
+            try:
+                found = [accepts(sessions, self._seconds) for _ in range(self._rounds)]
+            except _FAILURES as error:
+                self.failures[_ACCEPTS, str(sessions)] = f"{_ACCEPTS}, {sessions}: {error}"
+                continue
+            self.accepts += found
+            rates = [one.per_second for one in found]
+            syncs = [one.syncs_per_message for one in found]
+            table.add_row(
+                str(sessions),
+                f"[bold]{max(rates):.0f}[/] ({statistics.median(rates):.0f})",
+                f"[bold]{digits(min(syncs))}[/] ({digits(statistics.median(syncs))})",
+            )
+            if sessions in goals.ACCEPT_SYNCS:
+                self.numbers[goals.ACCEPT_SYNCS[sessions]] = min(syncs)
         self._console.print(table)
 
     def start(self) -> None:
@@ -143,6 +170,7 @@ class Bench:
                 f"{load}, {relay}": [asdict(one) for one in flows]
                 for (load, relay), flows in self.flows.items()
             },
+            "accepts": [asdict(one) for one in self.accepts],
             "start": {name: [asdict(one) for one in all_] for name, all_ in self.starts.items()},
             "failures": list(self.failures.values()),
         }
@@ -179,9 +207,11 @@ def main() -> int:
         arguments.rounds or (2 if arguments.quick else 4),
         1.5 if arguments.quick else 4.0,
     )
-    if any(row != _START for row in rows):
+    if any(row not in (_ACCEPTS, _START) for row in rows):
         bench.mail(rows, relays)
         bench.show_mail(relays)
+    if _ACCEPTS in rows:
+        bench.accept()
     if _START in rows:
         bench.start()
     bench.show_goals()

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.relay.flow import Flow, Load
-from bench.relay.relays import PILLARBOX, POSTFIX
+from bench.relay.relays import PILLARBOX, POSTFIX, POSTGRES
 
 BOTH = (PILLARBOX, POSTFIX)
 
@@ -14,7 +14,13 @@ SLOW = Load("slow", "one each, 2 ms added to each sync", BOTH, delay=0.002)
 SLOW_REUSED = Load(
     "slow-reused", "reused, 2 ms added to each sync", BOTH, is_reused=True, delay=0.002
 )
-WIDE = Load("wide", "200 sessions, connections reused", (PILLARBOX,), sessions=200, is_reused=True)
+WIDE = Load(
+    "wide",
+    "200 sessions, connections reused",
+    (PILLARBOX, POSTGRES),
+    sessions=200,
+    is_reused=True,
+)
 
 LOADS = (ONE, REUSED, SLOW, SLOW_REUSED, WIDE)
 
@@ -45,12 +51,24 @@ CHEAPER = tuple((load, Goal(f"{load.title}: CPU of Postfix", 0.3, "x")) for load
 SYNCS = (
     (ONE, Goal("syncs a message, 20 sessions, a connection each", 0.3)),
     (REUSED, Goal("syncs a message, 20 sessions, reused", 0.3)),
-    (WIDE, Goal("syncs a message, 200 sessions", 0.02)),
 )
+SHARED_RATE = Goal("on PostgreSQL, 200 sessions: delivered/s", 3000, more_is_better=True)
+SHARED_CPU = Goal("on PostgreSQL, 200 sessions: CPU a message, database included", 0.25, " ms")
+ACCEPT_SYNCS = {
+    20: Goal("syncs a message, the spool alone, 20 sessions", 0.3),
+    200: Goal("syncs a message, the spool alone, 200 sessions", 0.02),
+}
 START = Goal("mail accepted after the start with 100,000 queued", 2, " s")
 START_KILLED = Goal("the same, after a kill in the middle of all of them", 2, " s")
 
-ALL = (*(goal for _, goal in (*FASTER, *CHEAPER, *SYNCS)), START, START_KILLED)
+ALL = (
+    *(goal for _, goal in (*FASTER, *CHEAPER, *SYNCS)),
+    SHARED_RATE,
+    SHARED_CPU,
+    *ACCEPT_SYNCS.values(),
+    START,
+    START_KILLED,
+)
 
 
 def rate(flows: Sequence[Flow]) -> float:
@@ -75,4 +93,7 @@ def reached(flows: Flows) -> dict[Goal, float]:
     for load, goal in SYNCS:
         if (load.key, PILLARBOX) in flows:
             numbers[goal] = min(flow.syncs_per_message for flow in flows[load.key, PILLARBOX])
+    if shared := flows.get((WIDE.key, POSTGRES)):
+        numbers[SHARED_RATE] = rate(shared)
+        numbers[SHARED_CPU] = cpu(shared)
     return numbers

@@ -12,6 +12,7 @@ from bench.servers import Server
 
 FOLDER = CACHE / "relay"
 PILLARBOX = "pillarbox"
+POSTGRES = "postgres"
 POSTFIX = "postfix"
 
 _CONNECTIONS = "1000"
@@ -45,7 +46,24 @@ def pillarbox(
     return Server(PILLARBOX, command, {"PYTHONPATH": str(ROOT / "src"), **environment})
 
 
+def postgres(next_hop: int, environment: Mapping[str, str]) -> Server:
+    """Give the same relay with its spool on a PostgreSQL, which is one of its processes."""
+
+    def command(port: int, _security: object) -> list[str]:
+        shutil.rmtree(FOLDER / POSTGRES, ignore_errors=True)
+        return [
+            *(sys.executable, "-m", "bench.relay.database", str(FOLDER / POSTGRES), "--"),
+            *("relay", "--listen", f"127.0.0.1:{port}", "--to", f"127.0.0.1:{next_hop}"),
+            *("--hostname", "relay.bench.invalid", "--log-level", "warning"),
+            *("--max-connections", _CONNECTIONS, "--max-connections-per-ip", _CONNECTIONS),
+        ]
+
+    paths = f"{ROOT / 'src'}:{ROOT}"
+    return Server(POSTGRES, command, {"PYTHONPATH": paths, **environment})
+
+
 RELAYS: dict[str, MakeRelay] = {
     PILLARBOX: pillarbox,
+    POSTGRES: postgres,
     POSTFIX: lambda next_hop, environment: postfix(FOLDER / POSTFIX, next_hop, environment),
 }

@@ -34,7 +34,8 @@ CASES = {
     "feImage": "<svg width=9 height=9><filter id=f><feImage href='{canary}/fe'/></filter>"
     "<rect width=9 height=9 filter='url(#f)'/></svg>",
     "filter from elsewhere": "<p style=\"filter:url('{canary}/x.svg#f')\">x",
-    "javascript frame": f'<iframe src="javascript:{SCRIPT}"></iframe>',
+    # Without the void the frame becomes a page of the script's value, which ends what it asks for.
+    "javascript frame": f'<iframe src="javascript:{SCRIPT};void(0)"></iframe>',
     "srcdoc": f'<iframe srcdoc="<script>{SCRIPT}</script>"></iframe>',
     "data frame": f'<iframe src="data:text/html,<script>{SCRIPT}</script>"></iframe>',
     "frame from elsewhere": "<iframe src='{canary}/frame'></iframe>",

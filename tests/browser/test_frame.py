@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -185,8 +186,21 @@ def test_a_phone_with_a_long_mail(reading: Reading, page: Page) -> None:
         assert tools["y"] <= box["y"] <= box["y"] + box["height"] <= tools["y"] + tools["height"]
 
 
-def test_a_server_that_starts_again(page: Page) -> None:
-    with Catcher() as catcher:
+@pytest.mark.parametrize("width", [320, 768])
+def test_the_count_is_seen_whole(reading: Reading, page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 640})
+    reading.catcher.send(*[b"Subject: %s\r\n\r\n" % (b"odd", b"even")[i % 2] for i in range(1_002)])
+    reading.arrive()
+    for query, count in (("", "1,002 messages"), ("#q=even", "501 of 1,002 messages")):
+        reading.arrive(query)
+        expect(page.locator("#count")).to_have_text(count)
+        assert page.locator("#count").evaluate("one => one.scrollWidth <= one.clientWidth")
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_a_server_that_starts_again(page: Page, tmp_path: Path) -> None:
+    path = str(tmp_path / "mails.db")
+    with Catcher("--db", path) as catcher:
         reading = Reading(page, catcher)
         catcher.send(mail("Before"))
         reading.arrive()
@@ -195,7 +209,9 @@ def test_a_server_that_starts_again(page: Page) -> None:
         expect(page.get_by_role("status")).to_have_text("Not connected")
         page.keyboard.press("j")
         expect(page.get_by_role("article")).to_contain_text("the server does not answer")
-        with Catcher(smtp=catcher.smtp_port, http=catcher.http_port) as again:
+        with Catcher("--db", path, smtp=catcher.smtp_port, http=catcher.http_port) as again:
+            expect(reading.reader.get_by_role("heading", level=1)).to_have_text("Before")
+            again.ask("api/v1/messages", method="DELETE")
             again.send(mail("After"))
             expect(reading.row("After")).to_be_visible()
             expect(page.get_by_role("status")).to_be_empty()
@@ -236,6 +252,24 @@ def test_the_way_of_the_tab_key(reading: Reading, page: Page) -> None:
     places = [seen.index(one) for one in wanted]
     assert places == sorted(places), seen
     assert seen.index("Select Two") < seen.index("Select One")
+
+
+def test_the_focus_stays_where_it_was(reading: Reading, page: Page) -> None:
+    reading.catcher.send(mail("One"), mail("Two"), mail("Three"))
+    reading.arrive()
+    reading.open("Three")
+    button = reading.reader.get_by_role("button", name="Delete")
+    button.focus()
+    page.keyboard.press("Enter")
+    expect(reading.reader.get_by_role("heading", level=1)).to_have_text("Two")
+    expect(button).to_be_focused()
+    page.set_viewport_size({"width": 390, "height": 640})
+    button = reading.reader.get_by_role("button", name="Back")
+    button.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#list")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Select Two")).to_be_focused()
 
 
 def test_contrast(reading: Reading, chromium: Browser) -> None:

@@ -328,7 +328,7 @@ LOGIN = ("--to", "smtps://ann@smtp.example")
         ((*TO, "--allow-network", "::/0"), "--allow-network: network ::/0 is a good part"),
         ((*TO, "--allow-domain", "*"), "--allow-domain: '*' is no domain; write one such as"),
         ((*TO, "--workers", "2"), "--workers: one process has the spool"),
-        ((*TO, "--spool", "postgresql://x"), "--spool postgresql://x: a spool is a folder"),
+        ((*TO, "--spool", "mysql://ann:secret@x"), "--spool mysql://ann@x: a spool is a folder or"),
         ((*TO, "--spool", ""), "--spool is empty; write a folder such as ./pillarbox-spool"),
         ((*TO, "--first-retry", "5x"), "--first-retry: '5x' is no time; write one such as 90s,"),
         ((*TO, "--lifetime", "0"), "--lifetime: '0' is no time; write one such as 90s, 5m, 4h"),
@@ -416,3 +416,24 @@ def test_a_spool_that_is_a_file(tmp_path: Path) -> None:
 def test_a_spool_where_nothing_can_be_written() -> None:
     said = error(*TO, "--spool", "/proc/spool")
     assert said.startswith("--spool: /proc/spool cannot be used: ")
+
+
+def test_a_disk_that_takes_no_more(tmp_path: Path) -> None:
+    """Files of this program end at half a megabyte, as a full disk would have them end."""
+    large = b"Subject: x\r\n\r\n" + (b"x" * 76 + b"\r\n") * 10_000
+    little = ("sh", "-c", 'ulimit -f 1000; exec "$@"', "sh")
+    spool = ("--spool", str(tmp_path / "spool"))
+    with (
+        sinking(tmp_path / "out") as to,
+        Program("relay", *HERE, *spool, "--to", f"127.0.0.1:{to}", prefix=little) as program,
+    ):
+        with Client(program.ready_port()) as client:
+            assert client.deliver(large).startswith("451 4.3.0 ")
+            line = line_with(program, "a message could not be kept: ")
+            assert line.endswith("/spool cannot be used: File too large; look after its disk")
+            # Nothing else has come to harm.
+            assert client.deliver(MESSAGE).startswith("250 ")
+        until(lambda: len(mails(tmp_path / "out")) == 1)
+        assert list((tmp_path / "spool/bodies").rglob("*.*")) == []
+        assert program.stop()[0] == 0
+    assert mails(tmp_path / "out")[0].endswith(b"\r\n" + MESSAGE)

@@ -1,8 +1,8 @@
 """The long crash test: `make crash`, or `python -m tests.crash --messages 3000 --seed mine`.
 
-Three parts: the relay is killed on a sound machine, on one whose disk fails now and then, and on
-one that loses its power. With `--without-sync` a sync is left out, and losses have to be seen.
-Exits with 1, and keeps the spool, at the first part in which the promise was not kept.
+The relay is killed on a sound machine, on one whose disk fails now and then, on one that loses its
+power, and on one that does both. With `--without-sync` a sync is left out, and losses have to be
+seen. Exits with 1, and keeps the spool, at the first part in which the promise was not kept.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.crash.machine import SYNCS, FailingDisk, Machine, PowerLoss, Sound
 from tests.crash.run import Figures, Plan, Report, crash
 from tests.relay.recorder import build_recorder
 
-PARTS = {"kill": 1.0, "disk": 0.1, "power": 0.1}
+PARTS = {"kill": 1.0, "disk": 0.1, "power": 0.1, "both": 0.1}
 """The parts, and how many of the messages each has; of the kills each has the root of that."""
 
 SHOWN = 20
@@ -34,6 +34,8 @@ SHOWN = 20
 def main() -> int:
     arguments = _arguments()
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)  # a log has no width: do not fold the table to 80
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # connections break all the time
     console.print(f"seed {arguments.seed}")
     table = Table(title="What came of it")
@@ -135,9 +137,10 @@ def _machine(part: str, root: Path, dice: random.Random, without_sync: str | Non
     if part == "kill":
         return Sound()
     recorder = build_recorder(root.parent)
-    if part == "disk":
-        return FailingDisk(root, recorder, dice)
-    return PowerLoss(root, recorder, dice, without_sync=without_sync)
+    if part == "power":
+        return PowerLoss(root, recorder, dice, without_sync=without_sync)
+    failing = FailingDisk(root, recorder, dice)
+    return failing if part == "disk" else PowerLoss(root, recorder, dice, failing=failing)
 
 
 def _row(part: str, report: Report) -> tuple[str, ...]:

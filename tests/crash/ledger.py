@@ -6,9 +6,10 @@ The invariant, for any number of nodes on one spool:
   a notification that names the recipient.
 - What was refused, or never sent whole, is delivered to nobody.
 - Nobody gets a message twice, unless each time but the last is excused: the reply to it was lost;
-  or the node was killed while it was under way. A session writes the outcome of one message while
-  the next one goes out, so that only the last two of a session can be under way; and what the node
-  has told in its log to be on record is not. Nor do two attempts for one recipient ever overlap.
+  or the node was killed, or stopped past its leases, while it was under way. A session writes the
+  outcome of one message while the next one goes out, and ends where it cannot be written: so only
+  the last two of a session can be under way; and what the node has told in its log to be on record
+  is not. Nor do two attempts for one recipient ever overlap.
 
 Knows no network and no process: node.py, next_hop.py and client.py write into it.
 """
@@ -27,6 +28,10 @@ __all__ = ["Attempt", "Ledger", "Life", "Message", "State", "Verdict"]
 
 # What relays put in front; nothing else may be there.
 _FRONT = re.compile(rb"(?:Received: [^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*)+")
+
+
+# Within which time after the answer the outcome is on record, where nobody is in the way.
+RECORD_SECONDS = 1.0
 
 
 class State(Enum):
@@ -70,14 +75,14 @@ class Life:
     Attributes:
         name: What it calls itself.
         killed: When it was killed, if it was.
-        keeps_outcomes: Whether its spool always worked, so that outcomes were on record at once.
         told: The recipients of which it told that their delivery is on record, by the sender.
+        stops: From when to when it was stopped, for longer than its leases last.
     """
 
     name: str
     killed: float | None = None
-    keeps_outcomes: bool = True
     told: Counter[tuple[str, str]] = field(default_factory=Counter)
+    stops: list[tuple[float, float]] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
@@ -114,6 +119,7 @@ class Verdict:
         lost: What is missing.
         reply_lost: Deliveries that were repeated since their reply was lost.
         killed: Those that were repeated since the node was killed.
+        stopped: Those that were repeated since the node was stopped.
         wrong: What must not be, but for losses.
     """
 
@@ -125,6 +131,7 @@ class Verdict:
     lost: Sequence[str]
     reply_lost: int
     killed: int
+    stopped: int
     wrong: Sequence[str]
 
     @property
@@ -255,6 +262,7 @@ class Ledger:
             lost=sorted(f"{one}: neither delivered nor told of" for one in self.pending),
             reply_lost=excuses["reply"],
             killed=excuses["kill"],
+            stopped=excuses["stop"],
             wrong=wrong,
         )
 
@@ -271,10 +279,12 @@ class Ledger:
         if not attempt.is_answered:
             is_cut = attempt.ended is None or (killed is not None and attempt.ended >= killed)
             return "kill" if is_cut else "reply"
+        if life is not None and any(
+            begun - RECORD_SECONDS <= self._end(attempt) <= ended for begun, ended in life.stops
+        ):
+            return "stop"
         if life is None or killed is None:
             return None
-        if not life.keeps_outcomes:
-            return "kill"
         if life.told[name, recipient]:
             return None
         return "kill" if attempt.place >= self._sessions[attempt.session] - 1 else None

@@ -1,4 +1,4 @@
-"""What nodes run on: a sound machine, one whose disk fails, and one that loses its power.
+"""What nodes run on: a sound machine, one whose disk fails, one that loses its power, or both.
 
 The latter two are seen and done by recorder.c, which is preloaded into the nodes.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +40,10 @@ class Machine(Protocol):
         """Make trouble while the nodes run, until this is cancelled."""
         ...
 
+    def stops(self) -> Mapping[str, Sequence[tuple[float, float]]]:
+        """Tell which nodes it has stopped, by their names, and from when to when."""
+        ...
+
 
 class Sound:
     """A machine that does no harm."""
@@ -55,6 +59,10 @@ class Sound:
 
     async def trouble(self, runs: Callable[[], bool]) -> None:
         """Make none."""
+
+    def stops(self) -> Mapping[str, Sequence[tuple[float, float]]]:
+        """Tell of none."""
+        return {}
 
 
 class FailingDisk:
@@ -109,6 +117,10 @@ class FailingDisk:
         finally:
             failing.unlink(missing_ok=True)
 
+    def stops(self) -> Mapping[str, Sequence[tuple[float, float]]]:
+        """Tell of none."""
+        return {}
+
 
 class PowerLoss:
     """When the processes are killed, the disk has what was synced, and of the rest what it has.
@@ -118,22 +130,30 @@ class PowerLoss:
         recorder: The library.
         dice: For what is lost.
         without_sync: A name of `SYNCS`: such syncs are left out.
+        failing: How its disk fails as well; it does not where this is not given.
     """
 
-    is_sound = True
-
     def __init__(
-        self, root: Path, recorder: Path, dice: random.Random, *, without_sync: str | None = None
+        self,
+        root: Path,
+        recorder: Path,
+        dice: random.Random,
+        *,
+        without_sync: str | None = None,
+        failing: FailingDisk | None = None,
     ) -> None:
+        self.is_sound = failing is None
         self._root = root
         self._recorder = recorder
         self._trace = root.with_name("trace")
         self._disk = Disk(dice)
         self._without_sync = without_sync
+        self._failing = failing
 
     def environment(self) -> Mapping[str, str]:
         """Have all seen that a disk sees."""
         return {
+            **(self._failing.environment() if self._failing else {}),
             "LD_PRELOAD": str(self._recorder),
             "RECORDER_ROOT": str(self._root),
             "RECORDER_LOG": "/dev/null",
@@ -150,4 +170,10 @@ class PowerLoss:
         self._disk.write_to(self._root)
 
     async def trouble(self, runs: Callable[[], bool]) -> None:
-        """Make none while they run."""
+        """Have the disk fail, if it does."""
+        if self._failing is not None:
+            await self._failing.trouble(runs)
+
+    def stops(self) -> Mapping[str, Sequence[tuple[float, float]]]:
+        """Tell of none."""
+        return {}

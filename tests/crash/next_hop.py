@@ -338,8 +338,8 @@ class _Session:
         began = self._began
         self._reset()
         what = self._meets("dot")
-        if "-dotrefuse@" in recipients[0] and not what:
-            what = "554 5.7.1 Refused"
+        if "-dotrefuse@" in recipients[0] and what != "forget" and not what.startswith("4"):
+            what = "554 5.7.1 Refused"  # whatever else: it never has it
         if what[:3].isdigit():
             self._writer.write(what.encode() + b"\r\n")
             if what.startswith("421"):

@@ -76,18 +76,15 @@ class Node:
         if self._process is None or self._process.returncode is not None:
             raise NodeFailed(f"{self._life.name} has ended: {self._said()}")
 
-    async def spawn(
-        self, *, tells: bool, env: Mapping[str, str] | None = None, keeps_outcomes: bool = True
-    ) -> None:
+    async def spawn(self, *, tells: bool, env: Mapping[str, str] | None = None) -> None:
         """Start it, and do not wait until it listens.
 
         Args:
             tells: Whether it tells of what is on record.
             env: More of the environment.
-            keeps_outcomes: Whether its spool will always work.
         """
         self.starts += 1
-        self._life = Life(f"{self.name}-{self.starts}.test", keeps_outcomes=keeps_outcomes)
+        self._life = Life(f"{self.name}-{self.starts}.test")
         self._ledger.start(self._life)
         self.log = []
         self._listens.clear()

@@ -155,6 +155,8 @@ class _Run:
                 for node in self._nodes:
                     await node.kill()
         self._tell(self._figures())
+        for name, spans in self._machine.stops().items():
+            self._ledger.lives[name].stops += spans
         verdict = self._ledger.verdict()
         return Report(
             verdict=replace(verdict, wrong=[*self._wrong, *verdict.wrong]),
@@ -251,7 +253,6 @@ class _Run:
         await node.spawn(
             tells=self._dice.random() < 0.5,
             env=self._machine.environment(),
-            keeps_outcomes=self._machine.is_sound,
         )
 
     async def _let_live(self, node: Node) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import subprocess
 import sys
@@ -64,11 +65,12 @@ def test_power_that_is_lost(root: Path) -> None:
 
 
 @needs_recorder
-def test_a_sync_of_the_log_that_is_left_out() -> None:
+def test_a_sync_of_the_log_that_is_left_out(tmp_path: Path) -> None:
     options = ["--messages", "2000", "--kills", "1", "--quiet", "2"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.crash", "--without-sync", "wal", "--seed", SEED, *options],
         cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=50,

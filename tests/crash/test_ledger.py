@@ -77,14 +77,6 @@ def killed_before_it_was_answered(story: Story) -> None:
     story.deliver(life=2)
 
 
-def outcome_that_the_spool_did_not_take(story: Story) -> None:
-    story.life.keeps_outcomes = False
-    story.deliver()
-    story.ledger.place(1, 5)
-    story.kill()
-    story.deliver(life=2)
-
-
 @pytest.mark.parametrize(
     ("happens", "reply_lost", "killed"),
     [
@@ -93,7 +85,6 @@ def outcome_that_the_spool_did_not_take(story: Story) -> None:
         (reply_lost, 1, 0),
         (killed_in_flight, 0, 1),
         (killed_before_it_was_answered, 0, 1),
-        (outcome_that_the_spool_did_not_take, 0, 1),
     ],
 )
 def test_what_is_good(happens: Callable[[Story], None], reply_lost: int, killed: int) -> None:

@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pillarbox.protocol.dsn import RcptDsn
+from pillarbox.relay.clock import SystemClock
 from pillarbox.relay.spool import (
     Backoff,
+    Change,
     Draft,
     Lease,
     LeasedRecipient,
@@ -130,6 +132,7 @@ class MemorySpool:
         """What methods that change something fail with, by their names."""
         self.calls: list[str] = []
         """The methods that were called to change something."""
+        self.clock = SystemClock()
         self.memory = memory or Memory()
         self._messages = self.memory.messages
         self._backoff = backoff or Backoff()
@@ -505,7 +508,7 @@ class MemorySpool:
     def _changes_of_others(self) -> int:
         return sum(number for name, number in self.memory.changes.items() if name != self._name)
 
-    async def changed(self, seconds: float) -> bool:
+    async def changed(self, seconds: float) -> Change:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while True:
@@ -513,9 +516,9 @@ class MemorySpool:
             changes = self._changes_of_others()
             seen, self._seen = self._seen, changes
             if changes != seen:
-                return True
+                return Change.MAIL | Change.WORD
             if loop.time() >= deadline:
-                return False
+                return Change.NOTHING
             await asyncio.sleep(0.01)
 
     @property

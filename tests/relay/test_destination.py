@@ -6,16 +6,20 @@ import asyncio
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.message import Message
 
 import pytest
 
+from pillarbox import Server
 from pillarbox.envelope import Body, Envelope, Session
 from pillarbox.protocol.reply import Reply
 from pillarbox.relay.schedule import Limits
 from pillarbox.relay.spool import Backoff, RecipientState, Selection, SpoolError, SpoolFull
 from pillarbox.testing import Recorder
+from tests.asyncio.wire import config
 from tests.relay.memory_spool import MemorySpool
-from tests.relay.network import SERVFAIL, FakeResolver, House, turns
+from tests.relay.network import SERVFAIL, TEXT, FakeResolver, House, turns
 
 pytestmark = pytest.mark.usefixtures("new_loop")
 
@@ -142,6 +146,32 @@ async def test_a_server_that_lets_three_in() -> None:
         # It refused some, and nobody concluded that it was down.
         assert house.relay.counters.sessions_failed < 8
         assert {event.recipients[0].attempts for event in house.events} == {1}
+
+
+@pytest.mark.parametrize("room", [1, 3])
+async def test_a_server_that_lets_few_in_is_not_left_alone(
+    room: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with House(limits=Limits(messages_per_session=10)) as house:
+        recorder = Recorder()
+        house.network.serve(HOP, recorder, max_connections=room)
+        for _ in range(300):
+            await house.relay.submit(house.message(), b"")
+        # Sessions end after ten messages, and each time another one can be had at once.
+        await house.clock.advance(5, each=2000)
+        assert len(recorder.messages) == 300
+        assert 30 <= len(house.network.dialled) < 45
+        assert house.relay.counters.sessions_open <= room
+        # It lets more in some day.
+        house.network.servers[HOP] = Server(recorder, config=config())
+        await house.clock.advance(30, each=10)
+        house.network.most_open = 0
+        for _ in range(300):
+            await house.relay.submit(house.message(), b"")
+        await house.clock.advance(5, each=2000)
+        assert len(recorder.messages) == 600
+        assert house.network.most_open > 3
+    assert caplog.text.count("no mail goes there") <= 1
 
 
 async def test_sessions_in_all() -> None:
@@ -341,14 +371,20 @@ async def test_a_message_expires_though_the_next_hop_is_down() -> None:
 
 async def test_a_sender_is_told_once_that_it_takes_long() -> None:
     async with House(limits=Limits(delay_notice_seconds=4 * HOUR)) as house:
-        name = await house.submit()
+        name = await house.submit("bob@example.org", "cy@example.org")
         await house.clock.advance(4 * HOUR - 60, each=10)
         assert [one.id for one in await house.queued()] == [name]
         await house.clock.advance(2 * HOUR, each=10)
         [_, notice] = await house.queued()
         text = await house.spool.octets(notice.id)
         assert text is not None
-        assert b"Action: delayed" in text
+        status = message_from_bytes(text).get_payload(1)
+        assert isinstance(status, Message)
+        groups = [part for part in status.walk() if "Action" in part]
+        assert [(one["Final-Recipient"], one["Action"]) for one in groups] == [
+            ("rfc822; bob@example.org", "delayed"),
+            ("rfc822; cy@example.org", "delayed"),
+        ]
         recorder = Recorder()
         house.network.serve(HOP, recorder)
         await house.clock.advance(400, each=30)
@@ -505,15 +541,75 @@ async def test_what_was_delivered_is_not_forgotten(caplog: pytest.LogCaptureFixt
         house.network.serve(HOP, recorder)
         house.spool.failures["finish"] = SpoolError("the disk is full")
         await house.submit()
-        await house.submit()
+        assert len(recorder.messages) == 1
         await house.clock.advance(HOUR, each=10)
-        assert len(recorder.messages) == 2
-        assert len(await house.queued()) == 2
+        assert len(recorder.messages) == 1
+        assert len(await house.queued()) == 1
         assert "make room, or look at the disk" in caplog.text
         del house.spool.failures["finish"]
         await house.clock.advance(10)
         assert await house.queued() == []
+        assert len(recorder.messages) == 1
+
+
+async def test_what_cannot_be_put_on_record_is_not_delivered() -> None:
+    # It would be delivered once more, were the relay killed before the spool works again.
+    recorder = Recorder()
+    async with House() as house:
+        house.network.serve(HOP, recorder)
+        house.spool.failures["finish"] = SpoolError("the disk is full")
+        for _ in range(30):
+            await house.relay.submit(house.message(), TEXT)
+        await turns()
+        sent = len(recorder.messages)
+        assert 1 <= sent <= 10  # two of each session: one goes out while the other is written
+        await house.submit()
+        await house.clock.advance(HOUR, each=10)
+        assert len(recorder.messages) == sent
+        assert len(house.network.dialled) <= 5
+        del house.spool.failures["finish"]
+        await house.clock.advance(10)
+        assert len(recorder.messages) == 31
+        assert await house.queued() == []
+
+
+async def test_a_spool_that_failed_for_a_moment_holds_nothing_up_for_long() -> None:
+    recorder = Recorder()
+    async with House() as house:
+        house.network.serve(HOP, recorder)
+        await house.clock.advance(100)  # nothing is due: the spool is asked once a minute
+        house.spool.failures["finish"] = SpoolError("the disk is full")
+        await house.submit()
+        await house.submit()
+        del house.spool.failures["finish"]
+        assert len(recorder.messages) == 1
+        await house.clock.advance(3)
         assert len(recorder.messages) == 2
+        assert await house.queued() == []
+
+
+async def test_outcomes_are_written_at_the_end_as_well(caplog: pytest.LogCaptureFixture) -> None:
+    async with House() as house:
+        house.network.serve(HOP, Recorder())
+        house.spool.failures["finish"] = SpoolError("the disk is full")
+        await house.submit()
+        asyncio.get_running_loop().call_later(0.01, house.spool.failures.clear)
+        await house.relay.close(seconds=30)
+        assert await house.queued() == []
+    assert "may be delivered again" not in caplog.text
+
+
+async def test_outcomes_that_are_lost_at_the_end_are_told_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with House() as house:
+        house.network.serve(HOP, Recorder())
+        house.spool.failures["finish"] = SpoolError("the disk is full")
+        await house.submit()
+        await house.relay.close(seconds=0)
+        assert len(await house.queued()) == 1
+        assert "has not taken what became of 1 deliveries" in caplog.text
+        house.spool.failures.clear()
 
 
 async def test_a_spool_that_gives_out_nothing_is_asked_again() -> None:

@@ -247,6 +247,7 @@ async def test_each_server_by_itself(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         session = await pool.open("example.org")
         assert session.hop.host == "192.0.2.2"
+        await pool.close(session)
     assert network.dialled == ["192.0.2.1:25", "192.0.2.2:25", "192.0.2.2:25"]
     del network.servers["192.0.2.2:25"]
     start = clock.now()
@@ -292,6 +293,41 @@ async def test_no_route() -> None:
     with pytest.raises(Unreachable, match="Not now") as caught:
         await pool.open("example.org")
     assert caught.value.until == clock.now() + 60
+
+
+async def test_a_server_is_full(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    network, clock = Network(), StillClock()
+    pool = pool_of(OneHop("192.0.2.1"), network, clock)
+    network.serve("192.0.2.1:25", Recorder(), max_connections=2)
+    sessions = [await pool.open("example.org") for _ in range(2)]
+    for _ in range(3):
+        with pytest.raises(Unreachable, match="421") as caught:
+            await pool.open("example.org")
+        assert caught.value.until == clock.now() + 10
+    assert len(network.dialled) == 3
+    assert "192.0.2.1:25: takes no more sessions than 2 now (421 " in caplog.text
+    assert "no mail goes there" not in caplog.text
+    await pool.close(sessions.pop())
+    sessions.append(await pool.open("example.org"))
+    await clock.advance(11)
+    with pytest.raises(Unreachable) as caught:
+        await pool.open("example.org")
+    assert caught.value.until == clock.now() + 20
+    pool.retry()
+    with pytest.raises(Unreachable):
+        await pool.open("example.org")
+    assert len(network.dialled) == 6
+    # Without any session that works it is down.
+    for session in sessions:
+        await pool.close(session)
+    del network.servers["192.0.2.1:25"]
+    with pytest.raises(Unreachable):
+        await pool.open("example.org")
+    assert "no mail goes there for 10 seconds" in caplog.text
+    await clock.advance(100)
+    pool.forget()
+    assert len(pool._servers) == 0
 
 
 async def test_a_server_is_blamed_for_its_sessions(caplog: pytest.LogCaptureFixture) -> None:

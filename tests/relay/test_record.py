@@ -13,7 +13,7 @@ from pillarbox.protocol.reply import Reply
 from pillarbox.relay.event import Attempted
 from pillarbox.relay.notice import Action, Report
 from pillarbox.relay.record import parse_reply
-from pillarbox.relay.spool import Lease, NewMessage, NewRecipient
+from pillarbox.relay.spool import Lease, NewMessage, NewRecipient, Result, SpoolError
 from pillarbox.testing import Recorder
 from tests.relay.network import NOW, TEXT, House
 from tests.relay.sending import between, relaying
@@ -163,6 +163,19 @@ async def test_a_subscriber_that_fails_harms_nobody(caplog: pytest.LogCaptureFix
         assert len(house.events) == 2
         assert await house.queued() == []
     assert "a subscriber of the relay's events failed" in caplog.text
+
+
+async def test_an_event_comes_when_the_outcome_is_on_record() -> None:
+    async with House() as house:
+        house.network.serve(HOP, Recorder())
+        house.spool.failures["finish"] = SpoolError("the disk is full")
+        await house.submit()
+        assert house.events == []
+        house.spool.failures.clear()
+        await house.clock.advance(10)
+        [event] = house.events
+        assert event.recipients[0].result is Result.DELIVERED
+        assert event.seconds == 0
 
 
 async def test_what_an_operator_reads(caplog: pytest.LogCaptureFixture) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from pillarbox.relay.row import lane_of
 from pillarbox.relay.spool import (
     Backoff,
     Lease,
@@ -35,7 +36,7 @@ from pillarbox.relay.sqlite import SqliteSpool, query
 from pillarbox.relay.sqlite.body import digest_of
 from pillarbox.relay.sqlite.disk import FileLock
 from pillarbox.relay.sqlite.lease import LANES_OF_DESTINATION, WAITING_IN_LANE
-from pillarbox.relay.sqlite.schema import FORMAT, connect, explain, lane_of, prepare
+from pillarbox.relay.sqlite.schema import FORMAT, connect, explain, prepare
 from tests.relay.conformance import (
     BODY,
     DELIVERED,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pillarbox.catcher.index import ASIDE, aside
+from pillarbox.catcher.index import ASIDE, IS_GONE, aside
 from pillarbox.catcher.search import Header, Query, State, Tag, Term, Text
 
 __all__ = ["Condition", "condition_of", "header_has", "numbers_of"]
@@ -122,7 +122,7 @@ def _numbers(terms: Sequence[Text | Header]) -> Condition:
     waiting = _all(map(_scan, terms))
     return Condition(
         f"{indexed.sql} UNION ALL SELECT words.number FROM backlog CROSS JOIN words"
-        f" ON words.number = backlog.number AND work <> 2 AND {waiting.sql}",
+        f" ON words.number = backlog.number AND work <> {IS_GONE} AND {waiting.sql}",
         (*indexed.values, *waiting.values),
     )
 

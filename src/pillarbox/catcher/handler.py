@@ -24,6 +24,7 @@ from pillarbox.protocol.replies import MESSAGE_ACCEPTED
 from pillarbox.protocol.reply import Reply
 
 if TYPE_CHECKING:
+    from pillarbox.catcher.intake import Intake
     from pillarbox.catcher.mailbox import Mailbox
 
 __all__ = ["Catcher", "View"]
@@ -75,6 +76,11 @@ class Catcher:
         self._view = view
         self._printer = printer
         self._mailbox = mailbox
+        self._intake: Intake | None = None
+        if mailbox is not None and mailbox.path is not None:
+            from pillarbox.catcher.intake import Intake
+
+            self._intake = Intake(mailbox)
         self._keep = keep
         self._sorting = sorting or Sorting()
         self._tally = tally or Tally()
@@ -95,13 +101,16 @@ class Catcher:
             transcript=_transcript(session),
         )
         if self._mailbox is not None:
-            self._add(self._mailbox, session, arrival)
+            await self._add(self._mailbox, session, arrival)
         await self._show(session, arrival)
         self._tally.note_accepted(len(octets))
 
-    def _add(self, mailbox: Mailbox, session: Session, arrival: Arrival) -> None:
+    async def _add(self, mailbox: Mailbox, session: Session, arrival: Arrival) -> None:
         try:
-            mailbox.add(arrival)
+            if self._intake is not None:
+                await self._intake.add(arrival)
+            else:
+                mailbox.add(arrival)  # in memory, which takes less time than a thread
         except MailboxError as error:
             session.log.error("a message was not accepted: %s", error)
             self._tally.note_rejected()

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from pillarbox.catcher.words import PLACES, Words
 
-__all__ = ["ASIDE", "MAX_INDEXED_CHARACTERS", "Index", "aside", "pieces"]
+__all__ = ["ASIDE", "IS_GONE", "MAX_INDEXED_CHARACTERS", "Index", "aside", "pieces"]
 
 # Some 200 microseconds each in the indexes, half of one to be looked at.
 MAX_WAITING = 64
@@ -22,7 +22,7 @@ MAX_WAITING_CHARACTERS = 70_000
 # A text of more is looked at in each search, for as long as it is there.
 MAX_INDEXED_CHARACTERS = 200_000
 
-_WAITS, _IS_LONG, _IS_GONE = 0, 1, 2
+_WAITS, _IS_LONG, IS_GONE = 0, 1, 2  # what `work` of `backlog` says
 
 # The places whose texts stand in `header` as well, beside the headers that they come from: what was
 # decoded there is not what is compared.
@@ -84,7 +84,7 @@ class Index:
         # A row of `backlog` that has lost its words is one that never was in the index.
         execute("DELETE FROM backlog WHERE number IN chosen")
         gone = execute(
-            f"INSERT INTO backlog SELECT number, {_IS_GONE} FROM words WHERE number IN chosen"
+            f"INSERT INTO backlog SELECT number, {IS_GONE} FROM words WHERE number IN chosen"
         )
         self._waiting += gone.rowcount
         if self.is_behind:
@@ -114,7 +114,7 @@ class Index:
             # FTS5 has to be told what was in a text to take it out of the index.
             execute(
                 f"INSERT INTO {table} ({table}, rowid, {_COLUMNS})"
-                f" SELECT 'delete', words.number, {columns} {select} {_IS_GONE}"
+                f" SELECT 'delete', words.number, {columns} {select} {IS_GONE}"
             )
         texts = f"SELECT words.number, headers, {', '.join(ASIDE)} {select}"
         execute_many(
@@ -129,13 +129,12 @@ class Index:
             "DELETE FROM header WHERE name = ? AND number = ?",
             (
                 (name, number)
-                for number, *found in execute(f"{texts} {_IS_GONE}")
+                for number, *found in execute(f"{texts} {IS_GONE}")
                 for name, _ in _by_name(*found)
             ),
         )
         execute(
-            "DELETE FROM words WHERE number IN"
-            f" (SELECT number FROM backlog WHERE work = {_IS_GONE})"
+            f"DELETE FROM words WHERE number IN (SELECT number FROM backlog WHERE work = {IS_GONE})"
         )
         execute(f"DELETE FROM backlog WHERE work <> {_IS_LONG}")
         self._waiting = self._waiting_characters = 0

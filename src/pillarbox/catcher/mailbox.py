@@ -20,8 +20,8 @@ may be in several. Without a name one sees all. What is deleted in a named mailb
 others; what is in no named mailbox any more is gone. Read and unread and tags belong to the
 message, the same in each.
 
-The query language is in search.py, the SQL in store.py, the tables in schema.py; files of mail are
-read and written by archive.py.
+The query language is in search.py, the SQL in store.py and condition.py, the tables in schema.py;
+files of mail are read by archive.py and written by export.py.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from typing import Self
@@ -381,7 +380,7 @@ class Mailbox:
                 happened.clear()
             return found
 
-    @contextmanager
+    @contextlib.contextmanager
     def _wanted(self, query: str, zone: tzinfo, wake: Callable[[], object]) -> Iterator[Wanted]:
         wanted = Wanted(self._store, parse_query(query, zone=zone), self.name, wake)
         cancel = self.subscribe(wanted.take)

@@ -5,6 +5,7 @@ The message goes as it came, but for the header Bcc, which is nobody's business.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -120,7 +121,7 @@ class SMTPRelay:
                     smtputf8=not all(map(str.isascii, (mail_from, *rcpt_tos))),
                 )
         except (OSError, SessionError, ValueError) as error:
-            raise ReleaseError(f"{self.name}: {error}") from None
+            raise ReleaseError(f"{self.name}: {_reason(error)}") from None
         if not outcome.is_accepted:
             said = "; ".join(f"{one.address}: {one.reply}" for one in outcome.refused)
             raise ReleaseError(f"{self.name} refused {said}")
@@ -135,3 +136,10 @@ def without_bcc(octets: bytes) -> bytes:
     end = _END_OF_HEADER.search(octets)
     at = end.start() if end else len(octets)
     return _BCC.sub(b"", octets[:at]) + octets[at:]
+
+
+def _reason(error: Exception) -> str:
+    """Say what the system said, without its number; asyncio and uvloop word it differently."""
+    if not isinstance(error, OSError) or not error.errno:
+        return str(error)
+    return os.strerror(error.errno) if error.errno > 0 else error.strerror or str(error)

@@ -15,6 +15,7 @@ from pillarbox.catcher.arrival import Arrival
 from pillarbox.catcher.condition import condition_of, numbers_of
 from pillarbox.catcher.database import Database
 from pillarbox.catcher.failure import MessageNotFound
+from pillarbox.catcher.hits import choose, counts_and_piece
 from pillarbox.catcher.index import Index
 from pillarbox.catcher.limits import Limits, count_beyond
 from pillarbox.catcher.row import Row, arrival_of, row_of, summaries_of
@@ -24,10 +25,6 @@ from pillarbox.catcher.tags import checked_tags
 from pillarbox.catcher.words import storable
 
 __all__ = ["Chosen", "Selection", "Store"]
-
-# Of many it is faster to begin at the newest and leave out what was not found; of a few, to put
-# them in order.
-MANY_FOUND = 10_000
 
 _INSERT_MESSAGE = (
     "INSERT INTO message (id, time, size, attachments, inlines) VALUES (?, ?, ?, ?, ?)"
@@ -128,7 +125,9 @@ class Store:
         with self.database.look() as connection:
             whole = self.counts(Query(), scope)
             if query.is_of_text:
-                found, summaries = self._find(connection, query, scope, start, limit)
+                numbers = numbers_of(query, scope, is_indexed=self.path is not None)
+                choose(connection, numbers, is_indexed=self.path is not None)
+                found, summaries = counts_and_piece(connection, start=start, limit=limit)
             else:
                 found = self.counts(query, scope)
                 summaries = self.summaries(query, scope, start=start, limit=limit)
@@ -139,47 +138,6 @@ class Store:
                 mailbox=whole,
                 tags=tuple(self.tags(scope)),
             )
-
-    def _find(
-        self,
-        connection: sqlite3.Connection,
-        query: Query,
-        scope: str | None,
-        start: int,
-        limit: int,
-    ) -> tuple[Counts, list[Summary]]:
-        """Search once, then count and order what was found."""
-        numbers = numbers_of(query, scope, is_indexed=self.path is not None)
-        connection.execute("DELETE FROM chosen")
-        connection.execute(f"INSERT OR IGNORE INTO chosen {numbers.sql}", numbers.values)
-        if self.path is not None:
-            connection.execute(
-                "DELETE FROM chosen WHERE number IN (SELECT number FROM backlog WHERE work = 2)"
-            )
-        (total,) = connection.execute("SELECT count(*) FROM chosen").fetchone()
-        is_many = total > MANY_FOUND
-        tables = "message CROSS JOIN chosen" if is_many else "chosen CROSS JOIN message"
-        summaries = summaries_of(
-            connection,
-            f"SELECT number FROM {tables} USING (number)"
-            " ORDER BY time DESC, number DESC LIMIT ? OFFSET ?",
-            (limit, start),
-        )
-        return Counts(total=total, unread=self._unread(connection, total)), summaries
-
-    def _unread(self, connection: sqlite3.Connection, total: int) -> int:
-        """Count what is unread of so many chosen messages, by whatever looks at the fewest."""
-        every, unread = connection.execute("SELECT total, unread FROM tally").fetchone()
-        if unread in (0, every):
-            return min(total, int(unread))
-        is_read = unread * 2 > every
-        tables = "chosen CROSS JOIN message"
-        if total > min(unread, every - unread):
-            tables = "message INDEXED BY message_read CROSS JOIN chosen"
-        (count,) = connection.execute(
-            f"SELECT count(*) FROM {tables} USING (number) WHERE is_read = ?", (is_read,)
-        ).fetchone()
-        return total - int(count) if is_read else int(count)
 
     def summaries(
         self, query: Query, scope: str | None, *, start: int = 0, limit: int = -1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
@@ -56,7 +55,7 @@ async def bounce(spool: Spool, selection: Selection, *, hostname: str | None) ->
     left = 0
     for start in range(0, len(ids), PAGE):
         these = Selection(ids=tuple(ids[start : start + PAGE]))
-        while leases := await spool.lease_all(these, time.time(), seconds=LEASE_SECONDS):
+        while leases := await spool.lease_all(these, spool.clock.now(), seconds=LEASE_SECONDS):
             for lease in leases:
                 if await _give_up(spool, lease, name):
                     bounced.add(lease.id)
@@ -65,7 +64,7 @@ async def bounce(spool: Spool, selection: Selection, *, hostname: str | None) ->
 
 
 async def _give_up(spool: Spool, lease: Lease, hostname: str) -> bool:
-    now = time.time()
+    now = spool.clock.now()
     reporter = Reporter(hostname, _destination_like(lease.destination))
     reports = [
         Report(recipient=recipient, action=Action.FAILED, reply=GIVEN_UP, tried=now)

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import click
@@ -18,7 +17,7 @@ import cloup
 
 from pillarbox.cli.command import command
 from pillarbox.cli.errors import Failure
-from pillarbox.cli.relay_config import DEFAULT_SPOOL, spool_folder
+from pillarbox.cli.spool_place import DEFAULT_SPOOL, Place, migrate, open_spool, shown, spool_place
 
 if TYPE_CHECKING:
     from pillarbox.cli.queue_view import View
@@ -38,6 +37,7 @@ Actions:
   delete ID...                 remove it without a word
   stats                        how much waits, and for which destination
   suspend | resume DESTINATION deliver nothing to it; deliver to it again
+  migrate                      bring a database's tables to this version
 """
 
 
@@ -54,7 +54,7 @@ class Asked:
     limit: int | None
     is_raw: bool
     hostname: str | None
-    folder: Path
+    place: Place
     view: View
 
     @property
@@ -91,9 +91,9 @@ class Asked:
     "Spool",
     cloup.option(
         "--spool",
-        metavar="PATH",
+        metavar="PATH|URL",
         default=DEFAULT_SPOOL,
-        help="The folder that the relay was given.",
+        help="The folder that the relay was given, or the database.",
     ),
     cloup.option(
         "--hostname",
@@ -134,8 +134,8 @@ def queue(
     """
     from pillarbox.cli.queue_view import JsonView, TableView
 
-    if action not in _ACTIONS:
-        raise Failure(f"there is no action {action!r}; write one of {', '.join(_ACTIONS)}")
+    if action not in (actions := (*_ACTIONS, "migrate")):
+        raise Failure(f"there is no action {action!r}; write one of {', '.join(actions)}")
     asked = Asked(
         action=action,
         names=names,
@@ -146,7 +146,7 @@ def queue(
         limit=limit,
         is_raw=is_raw,
         hostname=hostname,
-        folder=spool_folder(spool),
+        place=spool_place(spool),
         view=JsonView() if is_json else TableView(now=time.time()),
     )
     _check(asked)
@@ -171,9 +171,9 @@ def _check(asked: Asked) -> None:
             raise Failure(
                 f"{action} takes one {what}; write 'pillarbox queue {action} {_SOME[action]}'"
             )
-    elif action == "stats":
+    elif action in ("stats", "migrate"):
         if names or chosen or asked.is_all:
-            raise Failure("stats takes nothing else; write 'pillarbox queue stats'")
+            raise Failure(f"{action} takes nothing else; write 'pillarbox queue {action}'")
     elif action != "list":
         if asked.is_all and (names or chosen):
             raise Failure("--all means all of them; leave it out, or the others")
@@ -188,10 +188,11 @@ _SOME = {"show": "ID", "suspend": "DESTINATION", "resume": "DESTINATION"}
 
 async def _do(asked: Asked) -> int:
     from pillarbox.relay.spool import SpoolError
-    from pillarbox.relay.sqlite import SqliteSpool
 
     try:
-        spool = await SqliteSpool.open(asked.folder, is_visitor=True)
+        if asked.action == "migrate":
+            return await _migrate(asked)
+        spool = await open_spool(asked.place, is_visitor=True)
         try:
             return await _ACTIONS[asked.action](spool, asked)
         finally:
@@ -259,7 +260,7 @@ async def _release(spool: Spool, asked: Asked) -> int:
 
 
 async def _retry(spool: Spool, asked: Asked) -> int:
-    now = time.time()
+    now = spool.clock.now()
     return await _change(asked, spool, "due now", lambda chosen: spool.retry(chosen, now))
 
 
@@ -310,8 +311,8 @@ async def _change(
 def _absent(name: str, asked: Asked) -> Failure:
     more = ", or none that --to and --from mean" if asked.rcpt_to or asked.mail_from else ""
     return Failure(
-        f"there is no message {name!r} in {asked.folder}{more}; 'pillarbox queue list' tells what"
-        " there is"
+        f"there is no message {name!r} in {shown(asked.place)}{more}; 'pillarbox queue list' tells"
+        " what there is"
     )
 
 
@@ -346,6 +347,14 @@ async def _destination(spool: Spool, text: str) -> str:
         return str(NextHop.parse(text))
     except ConfigError as error:
         raise Failure(f"{error}; 'pillarbox queue stats' tells the destinations") from None
+
+
+# The tables
+
+
+async def _migrate(asked: Asked) -> int:
+    asked.view.told_format(*await migrate(asked.place))
+    return 0
 
 
 Action: TypeAlias = "Callable[[Spool, Asked], Awaitable[int]]"

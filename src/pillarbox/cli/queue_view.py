@@ -54,6 +54,9 @@ class View(Protocol):
     def told_destination(self, action: str, text: str, name: str, *, is_done: bool) -> None:
         """Tell what was done to a destination."""
 
+    def told_format(self, before: int, after: int) -> None:
+        """Tell what format a database was of, and is."""
+
 
 def message_fields(message: QueuedMessage) -> Mapping[str, Any]:
     """Give a message as programs may rely on it."""
@@ -71,6 +74,7 @@ def message_fields(message: QueuedMessage) -> Mapping[str, Any]:
                 "attempts": one.attempts,
                 "next_attempt": None if one.next_attempt is None else rfc3339(one.next_attempt),
                 "last_reply": one.last_reply,
+                **({"node": one.holder} if one.holder else {}),
             }
             for one in message.recipients
         ],
@@ -111,7 +115,7 @@ class JsonView:
     def stats(self, statistics: Statistics) -> None:
         """Show how much there is."""
         oldest = statistics.oldest
-        fields = {
+        fields: dict[str, Any] = {
             "messages": statistics.messages,
             "octets": statistics.octets,
             "held": statistics.held,
@@ -126,6 +130,16 @@ class JsonView:
                 for name, (queued, active, is_suspended) in statistics.destinations.items()
             ],
         }
+        if statistics.nodes:
+            fields["nodes"] = [
+                {
+                    "node": one.name,
+                    "began": rfc3339(one.began),
+                    "seen": rfc3339(one.seen),
+                    "active": one.active,
+                }
+                for one in statistics.nodes
+            ]
         _print(json.dumps(fields, indent=2))
 
     def told(self, action: str, done: str, count: int) -> None:
@@ -135,6 +149,10 @@ class JsonView:
     def told_destination(self, action: str, text: str, name: str, *, is_done: bool) -> None:
         """Tell what was done to a destination."""
         _print(json.dumps({"action": action, "destination": name, "changed": is_done}))
+
+    def told_format(self, before: int, after: int) -> None:
+        """Tell what format a database was of, and is."""
+        _print(json.dumps({"action": "migrate", "before": before, "after": after}))
 
 
 class TableView:
@@ -187,7 +205,7 @@ class TableView:
             # What was said of all of them is said once.
             reply, told = "" if one.last_reply == told else one.last_reply, one.last_reply
             if self._is_wide:
-                self._table.add_row(*first, _text(one.address), state, _text(reply))
+                self._table.add_row(*first, _text(one.address), _text(state), _text(reply))
                 first = ("",) * len(first)
             else:
                 self._table.add_row("", "", "", _text(f"to {one.address}, {state}"))
@@ -223,7 +241,7 @@ class TableView:
         for one in message.recipients:
             recipients.add_row(
                 _text(one.address),
-                self._state(one, is_held=message.is_held),
+                _text(self._state(one, is_held=message.is_held)),
                 str(one.attempts),
                 _text(one.destination),
                 _text(one.last_reply),
@@ -238,7 +256,8 @@ class TableView:
     def _state(self, recipient: QueuedRecipient, *, is_held: bool) -> str:
         state = recipient.state
         if state is not RecipientState.QUEUED:
-            return "being tried" if state is RecipientState.ACTIVE else str(state.value)
+            by = f" by {recipient.holder}" if recipient.holder else ""
+            return f"being tried{by}" if state is RecipientState.ACTIVE else str(state.value)
         if is_held:
             return "held"
         wait = (recipient.next_attempt or 0.0) - self._now
@@ -254,6 +273,12 @@ class TableView:
                     _text(name), str(queued), str(active), "suspended" if is_suspended else ""
                 )
             self._print(table)
+        if statistics.nodes:
+            nodes = _table("Node", ">Active", ">Runs for", ">Last seen")
+            for one in statistics.nodes:
+                began, seen = (_duration(self._now - when) for when in (one.began, one.seen))
+                nodes.add_row(_text(one.name), str(one.active), began, f"{seen} ago")
+            self._print(nodes)
         oldest = statistics.oldest
         age = "" if oldest is None else f", the oldest for {_duration(self._now - oldest)}"
         held = f"; {statistics.held} held" if statistics.held else ""
@@ -267,6 +292,13 @@ class TableView:
     def told_destination(self, action: str, text: str, name: str, *, is_done: bool) -> None:
         """Tell what was done to a destination."""
         _print(visible(text))
+
+    def told_format(self, before: int, after: int) -> None:
+        """Tell what format a database was of, and is."""
+        if before == after:
+            _print(f"the tables are of format {after} already")
+        else:
+            _print(f"the tables were of format {before}, and are of format {after} now")
 
 
 def _table(*columns: str, has_header: bool = True) -> Table:

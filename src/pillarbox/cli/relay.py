@@ -15,7 +15,7 @@ import cloup
 from pillarbox.cli.command import command
 from pillarbox.cli.duration import Duration
 from pillarbox.cli.options import Listening, listening_options
-from pillarbox.cli.relay_config import DEFAULT_SPOOL
+from pillarbox.cli.spool_place import DEFAULT_SPOOL
 
 __all__ = ["relay"]
 
@@ -78,9 +78,10 @@ _COUNT = click.IntRange(min=1)
     "Spool",
     cloup.option(
         "--spool",
-        metavar="PATH",
+        metavar="PATH|URL",
         default=DEFAULT_SPOOL,
-        help="The folder that keeps messages until they are delivered.",
+        help="The folder that keeps messages until they are delivered; or a database that"
+        " several relays share: 'postgresql://USER@HOST/NAME'.",
     ),
     cloup.option(
         "--first-retry",
@@ -109,6 +110,14 @@ _COUNT = click.IntRange(min=1)
         type=Duration(),
         default="4h",
         help="Tell the sender after so long that a message still waits.",
+    ),
+    cloup.option(
+        "--lease",
+        metavar="TIME",
+        type=Duration(),
+        default="5m",
+        help="In a shared spool: what a relay that is gone was trying, another tries after so"
+        " long.",
     ),
     cloup.option(
         "--max-sessions",

@@ -12,6 +12,7 @@ import click
 
 from pillarbox.cli.errors import Failure
 from pillarbox.cli.options import Listening, Network, parse_network
+from pillarbox.cli.spool_place import Place, spool_place
 from pillarbox.config import ConfigError
 
 if TYPE_CHECKING:
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
     from pillarbox.relay.route import NextHop
     from pillarbox.relay.webhook import Webhook
 
-__all__ = ["DEFAULT_SPOOL", "RelayConfig", "relay_config", "spool_folder"]
-
-DEFAULT_SPOOL = "./pillarbox-spool"
+__all__ = ["RelayConfig", "relay_config"]
 
 # With a key, a message is held in memory and signed there, which takes some times its size.
 MAX_SIGNED_BYTES = 67_108_864
+
+# Leases are renewed each second, from their half on.
+LEAST_LEASE_SECONDS = 8.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class RelayConfig:
 
     Attributes:
         hostname: Who we are.
-        folder: The spool.
+        spool: The spool: a folder, or the URL of a database.
         next_hop: Where mail goes; `None` is as DNS says.
         password: The proof of who we are there.
         context: Whom to trust there; `None` for the system's authorities.
@@ -48,6 +50,7 @@ class RelayConfig:
         longest_retry_seconds: See `Backoff`.
         lifetime_seconds: How long a message is tried.
         delay_notice_seconds: See `Limits`.
+        lease_seconds: See `Limits`.
         all_sessions: See `Limits`.
         most_sessions: See `Limits`.
         is_logged: Whether each attempt is logged with its fields.
@@ -55,7 +58,7 @@ class RelayConfig:
     """
 
     hostname: str
-    folder: Path
+    spool: Place
     next_hop: NextHop | None
     password: str | None
     context: ssl.SSLContext | None
@@ -67,6 +70,7 @@ class RelayConfig:
     longest_retry_seconds: float
     lifetime_seconds: float
     delay_notice_seconds: float
+    lease_seconds: float
     all_sessions: int
     most_sessions: int
     is_logged: bool
@@ -88,7 +92,7 @@ def relay_config(listening: Listening, options: dict[str, Any]) -> RelayConfig:
     hooks = _hooks(listening, options)
     return RelayConfig(
         hostname=listening.config.hostname,
-        folder=spool_folder(options["spool"]),
+        spool=spool_place(options["spool"]),
         next_hop=hop,
         password=password,
         context=_context(options["ca_file"]),
@@ -242,6 +246,11 @@ def _retries(options: dict[str, Any]) -> dict[str, float]:
     )
     if first > longest:
         raise Failure("--first-retry is longer than --longest-retry; write a shorter one")
+    if options["lease"] < LEAST_LEASE_SECONDS:
+        raise Failure(
+            "--lease is so short that it may end before a message is sent; write"
+            f" {LEAST_LEASE_SECONDS:.0f}s or more"
+        )
     if first >= lifetime:
         raise Failure(
             "--first-retry is not shorter than --lifetime, so nothing would be tried twice; write"
@@ -252,22 +261,8 @@ def _retries(options: dict[str, Any]) -> dict[str, float]:
         "longest_retry_seconds": longest,
         "lifetime_seconds": lifetime,
         "delay_notice_seconds": options["delay_notice"],
+        "lease_seconds": options["lease"],
     }
-
-
-def spool_folder(text: str) -> Path:
-    """Read `--spool`.
-
-    Raises:
-        Failure: It is something that we do not have.
-    """
-    if "://" in text:
-        raise Failure(f"--spool {text}: a spool is a folder of this machine so far; write its path")
-    if not text:
-        raise Failure(f"--spool is empty; write a folder such as {DEFAULT_SPOOL}")
-    if Path(text).is_file():
-        raise Failure(f"--spool {text}: it is a file; name a folder, which is made if need be")
-    return Path(text)
 
 
 def _read(option: str, file: Path) -> bytes:

@@ -15,6 +15,7 @@ from pillarbox.cli.errors import Failure
 from pillarbox.cli.options import Listening
 from pillarbox.cli.relay_config import RelayConfig
 from pillarbox.cli.run import Opening, run
+from pillarbox.cli.spool_place import open_spool
 from pillarbox.envelope import Session
 from pillarbox.handler import AnyHandler
 from pillarbox.listen import ListenAddress
@@ -29,13 +30,13 @@ from pillarbox.relay.resolver import DnsResolver, Resolver, SystemResolver
 from pillarbox.relay.route import Resolves, Route, Routes
 from pillarbox.relay.schedule import Limits
 from pillarbox.relay.spool import Backoff, SpoolError, Statistics
-from pillarbox.relay.sqlite import SqliteSpool
 from pillarbox.relay.telling import EventLog
 from pillarbox.relay.webhook import Webhook
 
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
+    from pillarbox.cli.spool_place import OpenSpool
     from pillarbox.relay.metrics import RelayFigures
 
 __all__ = ["Front", "serve_relay"]
@@ -115,7 +116,7 @@ class _Running:
         self._front: Front | None = None
         self._opening: Opening | None = None
         self._relay: Relay | None = None
-        self._spool: SqliteSpool | None = None
+        self._spool: OpenSpool | None = None
         self._webhook: Webhook | None = None
         self._statistics: Statistics | None = None
 
@@ -145,6 +146,7 @@ class _Running:
                     lifetime_seconds=options.lifetime_seconds,
                     header=options.header,
                     hooks=options.hooks,
+                    now=relay.clock.now,
                     chooses=None if front is None else front.chooses,
                 )
                 yield intake if front is None else front.handler(intake)
@@ -161,17 +163,17 @@ class _Running:
         finally:
             await spool.close()
 
-    async def _open_spool(self) -> SqliteSpool:
+    async def _open_spool(self) -> OpenSpool:
         options = self._options
         backoff = Backoff(
             first_seconds=options.first_retry_seconds, most_seconds=options.longest_retry_seconds
         )
         try:
-            return await SqliteSpool.open(options.folder, backoff=backoff)
+            return await open_spool(options.spool, backoff=backoff)
         except SpoolError as error:
             raise Failure(f"--spool: {error}") from None
 
-    def _make_relay(self, spool: SqliteSpool) -> Relay:
+    def _make_relay(self, spool: OpenSpool) -> Relay:
         options = self._options
         notices: Notices = Reporter(
             options.hostname,
@@ -189,6 +191,7 @@ class _Running:
                 most_sessions=options.most_sessions,
                 first_sessions=min(Limits().first_sessions, options.most_sessions),
                 delay_notice_seconds=options.delay_notice_seconds,
+                lease_seconds=options.lease_seconds,
             ),
             notices=notices,
             context=options.context,
@@ -247,7 +250,7 @@ class _Running:
             missed_events=0 if webhook is None else webhook.missed,
         )
 
-    async def _look(self, spool: SqliteSpool) -> None:
+    async def _look(self, spool: OpenSpool) -> None:
         """Count what is in the spool, again and again."""
         while True:
             with suppress(SpoolError):  # the relay has more to say of that

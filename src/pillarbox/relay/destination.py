@@ -55,6 +55,7 @@ class Destination:
         self.down_until = 0.0
         """Until when nobody tries; after it one session does, until it is back."""
         self._is_down = False
+        self._full_until = 0.0  # until when the server takes no more sessions than there are
         self._shared = shared
         self._ready = Ready()
         self._window = Window(shared.limits.first_sessions, shared.limits.most_sessions)
@@ -117,7 +118,7 @@ class Destination:
 
     def wake(self) -> None:
         """Have as many sessions look for work as there is work and room for."""
-        if not self._runs():
+        if not self._runs() or self._shared.recorder.is_stuck:
             return
         work = 1 if self._is_down else len(self._ready) + self._has_more
         while self._promised < work:
@@ -205,7 +206,7 @@ class Destination:
 
     def retry(self) -> None:
         """Try now, even where it is down."""
-        self.down_until = 0.0
+        self.down_until = self._full_until = 0.0
         self.mark()
 
     def stop(self) -> None:
@@ -260,6 +261,9 @@ class Destination:
         """Give the next lease, waiting for one if there is a session to use it; `None` ends it."""
         shared = self._shared
         while self._runs() and len(self._tasks) <= max(1, self._window.size):
+            if shared.recorder.is_stuck:
+                # What cannot be put on record is not tried: after our end it would be tried again.
+                return None
             lease = self._pop()
             if lease is not None:
                 if self._has_more and not self._is_down and len(self._ready) < self._window.size:
@@ -332,6 +336,7 @@ class Destination:
             self._shared.counters.sessions_open += 1
             if self._is_down:
                 self._is_down = False
+                self._full_until = 0.0
                 self._window.restart()
                 self.wake()
 
@@ -341,6 +346,7 @@ class Destination:
         others = self._connected + len(self._opening)
         if others:
             self._window.narrow(others)
+            self._full_until = error.until
         else:
             self._is_down = True
             self.down_until = max(error.until, self.down_until)
@@ -355,7 +361,7 @@ class Destination:
         """Draw conclusions from how a session went."""
         if not fault:
             size = self._window.size
-            self._window.succeed()
+            self._window.succeed(may_grow=self._full_until <= self._shared.clock.now())
             if self._window.size > size:
                 self.wake()
             return

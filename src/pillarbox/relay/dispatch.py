@@ -16,7 +16,7 @@ from pillarbox.log import visible
 from pillarbox.relay.clock import Timer
 from pillarbox.relay.destination import Destination
 from pillarbox.relay.shared import Shared
-from pillarbox.relay.spool import Lease, SpoolError
+from pillarbox.relay.spool import Change, Lease, SpoolError
 
 __all__ = ["Dispatcher"]
 
@@ -30,6 +30,8 @@ BUSY_LOOK_SECONDS = 5.0
 LATE_BATCH = 100
 # A destination that is down is tried before its time at most so often, when people ask for it.
 RETRY_SECONDS = 10.0
+# Outcomes that the spool does not take are written again so often, once there is no time to lose.
+WRITE_AGAIN_SECONDS = 0.2
 # What is aborted has so long to say so.
 ABORT_SECONDS = 5.0
 
@@ -48,7 +50,11 @@ class Dispatcher:
         self._suspended: frozenset[str] = frozenset()
         self._timer: Timer | None = None
         self._look_at = 0.0
+        self._was_stuck = False
+        self._has_news = False  # of mail that another process put
         self._late_at = 0.0
+        # What another node had when it died is due before anybody could have known.
+        self._look_seconds = min(LOOK_SECONDS, shared.limits.lease_seconds / 2)
         self._retried_at = 0.0
         self._wants_retry = False
         self._looking: asyncio.Task[None] | None = None
@@ -100,6 +106,8 @@ class Dispatcher:
     async def close(self, seconds: float) -> None:
         """Let what is under way end, for so long, and give back the rest."""
         shared = self._shared
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
         shared.is_closing = True
         shared.backlog.close()
         if self._timer is not None:
@@ -124,6 +132,15 @@ class Dispatcher:
                 destination.cancel()
             await asyncio.wait((ending,))
         await shared.recorder.write_again()
+        while shared.recorder.is_stuck and (left := end - loop.time()) > 0:
+            await asyncio.sleep(min(left, WRITE_AGAIN_SECONDS))
+            await shared.recorder.write_again()
+        if shared.recorder.is_stuck:
+            log.error(
+                "the spool has not taken what became of %d deliveries; messages that were"
+                " delivered may be delivered again at the next start",
+                shared.recorder.unwritten,
+            )
 
     def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(work)
@@ -140,7 +157,11 @@ class Dispatcher:
             destination.tick(now)
             if destination.is_finished:
                 del self._destinations[name]
-        if now >= self._look_at and (self._looking is None or self._looking.done()):
+        if shared.recorder.is_stuck and not self._was_stuck:
+            self._look_at = now  # nothing is delivered until the spool takes it
+        self._was_stuck = shared.recorder.is_stuck
+        is_time = now >= self._look_at or self._has_news
+        if is_time and (self._looking is None or self._looking.done()):
             self._looking = self._task(self._look(now))
         self._timer = shared.clock.call_at(now + TICK_SECONDS, self._tick)
 
@@ -157,6 +178,7 @@ class Dispatcher:
         shared = self._shared
         spool = shared.spool
         self._look_at = now + BUSY_LOOK_SECONDS
+        self._has_news = False
         try:
             await shared.recorder.write_again()
             if shared.recorder.is_stuck:
@@ -171,8 +193,8 @@ class Dispatcher:
         except SpoolError as error:
             log.error("the spool: %s; it is asked again", visible(str(error)))
             return
-        if then is None or then > now + LOOK_SECONDS:
-            self._look_at = now + LOOK_SECONDS
+        if then is None or then > now + self._look_seconds:
+            self._look_at = now + self._look_seconds
         elif then > now:
             self._look_at = then
         shared.pool.forget()
@@ -206,8 +228,11 @@ class Dispatcher:
         spool = self._shared.spool
         while True:
             try:
-                if await spool.changed(LOOK_SECONDS):
+                change = await spool.changed(LOOK_SECONDS)
+                if Change.WORD in change:
                     await self._refresh()
+                elif change:
+                    self._has_news = True
             except SpoolError as error:
                 log.error("the spool: %s; it is asked again", visible(str(error)))
                 await asyncio.sleep(BUSY_LOOK_SECONDS)

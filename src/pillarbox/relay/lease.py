@@ -33,13 +33,17 @@ class Held:
     Args:
         lease: The lease.
         now: Tells the time.
+        margin_seconds: The final dot is not sent with less left.
     """
 
-    __slots__ = ("client", "is_lost", "is_renewing", "lease", "now")
+    __slots__ = ("client", "is_lost", "is_renewing", "lease", "margin_seconds", "now")
 
-    def __init__(self, lease: Lease, now: Callable[[], float]) -> None:
+    def __init__(
+        self, lease: Lease, now: Callable[[], float], margin_seconds: float = DOT_MARGIN_SECONDS
+    ) -> None:
         self.lease = lease
         self.now = now
+        self.margin_seconds = margin_seconds
         self.client: Client | None = None
         """The session that it goes over now."""
         self.is_lost = False
@@ -49,7 +53,7 @@ class Held:
     @property
     def may_end(self) -> bool:
         """Whether enough time is left to send the final dot."""
-        return not self.is_lost and self.lease.expires - self.now() >= DOT_MARGIN_SECONDS
+        return not self.is_lost and self.lease.expires - self.now() >= self.margin_seconds
 
 
 class Leases:
@@ -65,6 +69,7 @@ class Leases:
         self._spool = spool
         self._clock = clock
         self._seconds = seconds
+        self._margin_seconds = min(DOT_MARGIN_SECONDS, seconds / 4)
         self._held: set[Held] = set()
         self._renewing: set[asyncio.Task[None]] = set()
 
@@ -76,7 +81,7 @@ class Leases:
 
     async def hold(self, lease: Lease) -> Held | None:
         """Begin to work on a lease; `None` where it is somebody else's by now."""
-        held = Held(lease, self._clock.now)
+        held = Held(lease, self._clock.now, self._margin_seconds)
         self._held.add(held)
         if lease.expires - self._clock.now() > self._seconds / 2 or await self._renew(held):
             return held

@@ -2,7 +2,9 @@
 
 A server that cannot be talked to is marked, for everybody: it is tried again after a while that
 grows from failure to failure, by one session. The other servers of a destination are tried
-meanwhile. What a session is used for, and how many there are: destination.py.
+meanwhile. One that has sessions open and refuses another is full: it gets no more at once than it
+has taken, until a while has passed. What a session is used for, and how many a destination wants:
+destination.py.
 """
 
 from __future__ import annotations
@@ -96,6 +98,18 @@ class _Server:
     until: float = 0.0
     reply: Reply = NO_CONNECTION
     clear_until: float = 0.0
+    open: int = 0
+    """How many sessions there are."""
+    room: int = 0
+    """How many there can be, until `full_until`."""
+    full_until: float = 0.0
+    refusals: int = 0
+    """How often in a row it had no room for another."""
+
+    def until_room(self, now: float) -> float:
+        """Tell when another session may be tried; what is past is at once."""
+        is_full = self.full_until > now and self.open >= self.room > 0
+        return max(self.until, self.full_until) if is_full else self.until
 
 
 @dataclass(slots=True)
@@ -160,23 +174,34 @@ class Pool:
         refusals = 0
         hops = await self._hops(destination)
         for hop in hops:
-            server = self._servers.setdefault((hop.address, hop.username), _Server())
-            if server.until <= now:
+            server = self._server(hop)
+            if server.until_room(now) <= now:
                 session = await self._try(hop, server)
                 if session is not None:
                     return session
             refusals += server.reply.code in _NO_MAIL_CODES
-            if soonest is None or server.until < soonest[0]:
-                soonest = server.until, server.reply
+            until = server.until_room(now)
+            if soonest is None or until < soonest[0]:
+                soonest = until, server.reply
         if soonest is None:
             raise NoRoute(NO_SESSION)
         if refusals == len(hops) and not is_next_hop(destination):
             raise NoRoute(soonest[1])
         raise Unreachable(soonest[1], soonest[0])
 
+    async def close(self, session: Session) -> None:
+        """Say goodbye to a server, and count with its room again."""
+        try:
+            await session.client.quit()
+        finally:
+            self._server(session.hop).open -= 1
+
+    def _server(self, hop: Hop) -> _Server:
+        return self._servers.setdefault((hop.address, hop.username), _Server())
+
     def blame(self, hop: Hop, fault: str) -> float:
         """Leave a server alone whose sessions break; tell until when."""
-        server = self._servers.setdefault((hop.address, hop.username), _Server())
+        server = self._server(hop)
         self._mark(hop, server, _Broken(fault, NO_SESSION))
         return server.until
 
@@ -184,7 +209,7 @@ class Pool:
         """Forget for how long servers and routes are left alone: somebody may have mended them."""
         self._known.clear()
         for server in self._servers.values():
-            server.until = 0.0
+            server.until = server.full_until = 0.0
 
     def forget(self) -> None:
         """Let go of what is of no use any more; call it now and then."""
@@ -194,7 +219,7 @@ class Pool:
                 del self._known[destination]
         for key, server in tuple(self._servers.items()):
             idle = server.until + self._backoff.most_seconds
-            if max(idle, server.clear_until) <= now:
+            if max(idle, server.clear_until) <= now and not server.open:
                 del self._servers[key]
 
     async def _hops(self, destination: str) -> Sequence[Hop]:
@@ -221,9 +246,16 @@ class Pool:
         try:
             client = await self._open(hop, server)
         except (OSError, SessionError, ValueError) as error:
-            self._mark(hop, server, error)
+            if server.open:
+                self._mark_full(hop, server, error)
+            else:
+                self._mark(hop, server, error)
             return None
         self.opened += 1
+        server.open += 1
+        if server.open > server.room:
+            server.room = server.open
+            server.refusals = 0
         if server.failures:
             log.info("%s answers again", hop)
         server.failures = 0
@@ -272,6 +304,19 @@ class Pool:
             self._unverified.check_hostname = False
             self._unverified.verify_mode = ssl.CERT_NONE
         return self._unverified
+
+    def _mark_full(self, hop: Hop, server: _Server, error: Exception) -> None:
+        """Have a server no more sessions than it has: it does its work in these."""
+        self.failed += 1
+        now = self._clock.now()
+        server.room = server.open
+        server.reply = _reply(error)
+        if server.full_until > now:
+            return
+        server.refusals += 1
+        server.full_until = now + self._backoff.wait(server.refusals, self._chance())
+        text = "%s: takes no more sessions than %d now (%s)"
+        log.info(text, hop, server.room, visible(str(server.reply)))
 
     def _mark(self, hop: Hop, server: _Server, error: Exception) -> None:
         """Leave a server alone for a while, and say what to do about it."""

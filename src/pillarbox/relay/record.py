@@ -55,7 +55,8 @@ class _Unwritten:
 
     lease: Lease
     outcomes: Mapping[int, Outcome]
-    notices: Sequence[tuple[NewMessage, bytes]]
+    notices: Sequence[tuple[NewMessage, bytes]] = ()
+    event: Attempted | None = None  # told once it is on record
 
 
 @dataclass(slots=True)
@@ -104,8 +105,13 @@ class Recorder:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether there are outcomes that the spool does not take."""
+        """Whether there are outcomes that the spool does not take; nothing new is tried then."""
         return bool(self._unwritten)
+
+    @property
+    def unwritten(self) -> int:
+        """How many outcomes the spool does not take."""
+        return len(self._unwritten)
 
     async def record(
         self, lease: Lease, made: Attempt, *, began: float, session: Session | None = None
@@ -122,7 +128,7 @@ class Recorder:
             ):
                 self._counters.delivered += 1
                 outcome = Outcome(result=Result.DELIVERED, reply=str(answer.reply))
-                await self._write(_Unwritten(lease, {recipient.number: outcome}, ()))
+                await self._write(_Unwritten(lease, {recipient.number: outcome}))
                 return
         now = self._clock.now()
         verdicts = {
@@ -130,9 +136,9 @@ class Recorder:
             for one in lease.recipients
             if one.number in answers
         }
-        await self._settle(lease, verdicts)
+        event = self._event(lease, verdicts, answers, began, session) if self.subscribers else None
+        await self._settle(lease, verdicts, event)
         self._log(lease, verdicts, answers, session)
-        self._tell(lease, verdicts, answers, began, session)
 
     async def fail(self, lease: Lease, reply: Reply) -> None:
         """Give a lease up, since there will be no server for it."""
@@ -215,7 +221,9 @@ class Recorder:
 
     # Writing
 
-    async def _settle(self, lease: Lease, verdicts: Mapping[int, _Verdict]) -> None:
+    async def _settle(
+        self, lease: Lease, verdicts: Mapping[int, _Verdict], event: Attempted | None = None
+    ) -> None:
         outcomes = {number: verdict.outcome for number, verdict in verdicts.items()}
         reports = [verdict.report for verdict in verdicts.values() if verdict.report is not None]
         notices: Sequence[tuple[NewMessage, bytes]] = ()
@@ -232,7 +240,7 @@ class Recorder:
                     for number, outcome in outcomes.items()
                     if outcome.result is not Result.FAILED
                 }
-        await self._write(_Unwritten(lease, outcomes, notices))
+        await self._write(_Unwritten(lease, outcomes, notices, event))
 
     async def _write(self, one: _Unwritten) -> None:
         if self._unwritten or not await self._finish(one):
@@ -242,6 +250,8 @@ class Recorder:
                     " written again every few seconds; make room, or look at the disk"
                 )
             self._unwritten.append(one)
+        elif one.event is not None:
+            self._tell(one.event)
 
     async def _finish(self, one: _Unwritten) -> bool:
         """Write an outcome; tell whether that is done with."""
@@ -269,7 +279,9 @@ class Recorder:
     async def write_again(self) -> None:
         """Write what the spool did not take before."""
         while self._unwritten and await self._finish(self._unwritten[0]):
-            del self._unwritten[0]
+            event = self._unwritten.pop(0).event
+            if event is not None:
+                self._tell(event)
             if not self._unwritten:
                 log.warning("the spool takes outcomes again; all are on record")
 
@@ -307,16 +319,14 @@ class Recorder:
                     "%s: to %s is deferred for %.0f seconds: %s", lease.id, address, seconds, said
                 )
 
-    def _tell(
+    def _event(
         self,
         lease: Lease,
         verdicts: Mapping[int, _Verdict],
         answers: Mapping[int, Answer],
         began: float,
         session: Session | None,
-    ) -> None:
-        if not self.subscribers:
-            return
+    ) -> Attempted:
         recipients = tuple(
             AttemptedRecipient(
                 address=one.address,
@@ -332,7 +342,7 @@ class Recorder:
             for one in lease.recipients
             if (verdict := verdicts.get(one.number)) is not None
         )
-        event = Attempted(
+        return Attempted(
             id=lease.id,
             mail_from=lease.message.mail_from,
             size=lease.size,
@@ -343,6 +353,8 @@ class Recorder:
             seconds=self._clock.now() - began,
             recipients=recipients,
         )
+
+    def _tell(self, event: Attempted) -> None:
         for subscriber in self.subscribers:
             try:
                 subscriber(event)

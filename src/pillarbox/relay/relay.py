@@ -22,7 +22,7 @@ from dataclasses import replace
 
 from pillarbox.protocol.client_state import Timeouts
 from pillarbox.relay.backlog import Backlog
-from pillarbox.relay.clock import Clock, SystemClock
+from pillarbox.relay.clock import Clock
 from pillarbox.relay.dispatch import Dispatcher
 from pillarbox.relay.event import Attempted, RelayCounters
 from pillarbox.relay.lease import Leases
@@ -71,7 +71,7 @@ class Relay:
     ) -> None:
         self.limits = limits or Limits()
         self.route = route
-        self.clock = clock or SystemClock()
+        self.clock = clock or spool.clock
         self._spool = spool
         self._counters = RelayCounters()
         self._pool = Pool(

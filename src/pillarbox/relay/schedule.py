@@ -82,10 +82,10 @@ class Window:
         """Whether a whole window of sessions broke, and nothing went well."""
         return self._failures >= 1.0 - 1e-9
 
-    def succeed(self) -> None:
+    def succeed(self, *, may_grow: bool = True) -> None:
         """Take note that a session did its work."""
         self._failures = 0.0
-        if self._size < self._most:
+        if may_grow and self._size < self._most:
             self._size = min(self._most, self._size + 1 / self._size)
 
     def fail(self) -> None:

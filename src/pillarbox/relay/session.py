@@ -161,4 +161,4 @@ class _Life:
         if self._session is not None:
             session, self._session = self._session, None
             self._source.left()
-            await session.client.quit()
+            await self._shared.pool.close(session)

@@ -8,26 +8,30 @@ The attempt is counted, and the time of the next one written, when the lease is 
 that kills whoever delivers it does so at the pace of its retries, and no faster. A lease's token
 guards its results: one that comes too late is told so, and nothing of it is recorded.
 
-sqlite.py keeps this promise in a file. tests/relay/conformance.py is what every spool has to pass.
+sqlite/ keeps this promise in a folder, postgres/ in a database that several relays share.
+tests/relay/conformance.py is what every spool has to pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, Flag, auto
 from typing import Protocol
 
 from pillarbox.protocol.dsn import MailDsn, RcptDsn
 from pillarbox.protocol.event import NO_MAIL_DSN, NO_RCPT_DSN
+from pillarbox.relay.clock import Clock
 
 __all__ = [
     "Backoff",
+    "Change",
     "Draft",
     "Lease",
     "LeasedRecipient",
     "NewMessage",
     "NewRecipient",
+    "Node",
     "Outcome",
     "QueuedMessage",
     "QueuedRecipient",
@@ -253,7 +257,7 @@ class RecipientState(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedRecipient:
-    """A recipient as people see it."""
+    """A recipient as people see it; `holder` is the node that tries it, where there are several."""
 
     address: str
     state: RecipientState
@@ -261,6 +265,7 @@ class QueuedRecipient:
     attempts: int
     next_attempt: float | None
     last_reply: str
+    holder: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,6 +298,23 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A relay that shares a spool with others.
+
+    Attributes:
+        name: What it is called.
+        began: When it started, in seconds since 1970.
+        seen: When it was last heard of.
+        active: How many recipients it has leased.
+    """
+
+    name: str
+    began: float
+    seen: float
+    active: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
     """What a spool holds.
 
@@ -303,6 +325,7 @@ class Statistics:
         oldest: When the oldest came; `None` without one.
         destinations: For each destination, how many recipients are queued and active, and
             whether it is suspended.
+        nodes: The relays that share it; empty for a spool that has one.
     """
 
     messages: int
@@ -310,10 +333,26 @@ class Statistics:
     held: int
     oldest: float | None
     destinations: Mapping[str, tuple[int, int, bool]]
+    nodes: tuple[Node, ...] = ()
+
+
+class Change(Flag):
+    """What another process may have changed."""
+
+    NOTHING = 0
+    MAIL = auto()
+    """Something may be due."""
+    WORD = auto()
+    """Somebody may have suspended, resumed, hastened or held something."""
 
 
 class Spool(Protocol):
     """Where mail is safe. All methods raise `SpoolError` when the spool cannot be used."""
+
+    @property
+    def clock(self) -> Clock:
+        """What tells the times that are passed to it, for all who use it."""
+        ...
 
     # In
 
@@ -471,7 +510,7 @@ class Spool(Protocol):
         """Tell the destinations that are suspended."""
         ...
 
-    async def changed(self, seconds: float) -> bool:
+    async def changed(self, seconds: float) -> Change:
         """Wait until another process may have changed something, or so many seconds."""
         ...
 

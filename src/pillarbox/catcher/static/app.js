@@ -58,6 +58,7 @@ async function arrive() {
   const { query, box, id } = place();
   if (stopListening && query === state.query && box === state.box && id === state.id) return;
   const isOther = query !== state.query || box !== state.box;
+  const isLeft = state.id && !id;
   if (box !== state.box || !stopListening) {
     api.useBox(box);
     stopListening?.();
@@ -73,6 +74,7 @@ async function arrive() {
   }
   list.show(id);
   reader.show(id);
+  if (isLeft && document.activeElement === document.body) at("list").focus({ preventScroll: true });
 }
 
 // What is there
@@ -114,7 +116,7 @@ function happened({ Type: type, Data: data }) {
   } else if (type === "error") {
     note(String(data), { isError: true });
   } else if (["delete", "truncate", "prune"].includes(type)) {
-    if (type === "delete" && data.ID === state.id) go({ m: "" }, { isReplaced: true });
+    if (type === "delete" && data.ID === state.id && !removing.has(data.ID)) go({ m: "" }, { isReplaced: true });
     else if (type !== "delete" && state.id) soon("gone", closeIfGone, 100);
     soon("reload", () => list.reload(), 100);
     soon("side", loadSide, 500);
@@ -131,7 +133,9 @@ function up(isAgain) {
   at("connection").textContent = "";
   document.body.classList.remove("cut-off");
   document.body.classList.add("live");
-  if (isAgain) list.reload();
+  if (!isAgain) return;
+  list.reload();
+  if (!reader.message) reader.show(state.id);
 }
 
 function down() {
@@ -145,7 +149,8 @@ function down() {
 function drawCounts() {
   document.title = state.unread ? `(${state.unread}) Pillarbox` : "Pillarbox";
   const isAll = !state.query;
-  at("count").textContent = isAll ? number(state.total, "message") : `${state.found.toLocaleString()} of ${number(state.total, "message")}`;
+  const [total, word] = number(state.total, "message").split(" ");
+  at("count").replaceChildren(isAll ? total : `${state.found.toLocaleString()} of ${total}`, h("span", {}, ` ${word}`));
   const isEmpty = state.found === 0 && hasLoaded;
   at("empty").hidden = !isEmpty;
   if (isEmpty) drawEmpty();
@@ -238,8 +243,11 @@ function readAll() {
   return attempt("Not set read", () => (state.query ? api.setReadFound(state.query, true) : api.setAllRead()));
 }
 
+const removing = new Set();
+
 async function remove(ids) {
   if (!ids.length) return;
+  ids.forEach((id) => removing.add(id));  // the event may be here before the answer
   const next = ids.includes(state.id) ? await list.neighbour(1) ?? await list.neighbour(-1) : state.id;
   await attempt("Not deleted", async () => {
     await api.remove(ids);
@@ -248,6 +256,7 @@ async function remove(ids) {
     await list.reload();
     list.show(state.id);
   });
+  ids.forEach((id) => removing.delete(id));
 }
 
 async function removeAll() {

@@ -65,8 +65,12 @@ export class Reader {
     }));
     this._panel = h("div", { id: "panel", role: "tabpanel" });
     this._found = h("div.found");
+    // Whoever goes on from a button finds the same one again.
+    const held = this.root.contains(document.activeElement) ? document.activeElement.title : null;
     this.root.replaceChildren(this._toolbar(), this._head(), this._found, tabs, this._panel);
     this.root.scrollTop = 0;
+    const same = [...this.root.querySelectorAll(".toolbar [title]")].find((one) => one.title === held);
+    if (same || document.activeElement === document.body) (same ?? this.root).focus({ preventScroll: true });
     const wanted = there.find((tab) => tab.name === this._lastTab) ?? there[0];
     this._open(wanted.name, { isChosen: false });
     this._find(message);

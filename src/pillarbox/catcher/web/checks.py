@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
-from pillarbox.catcher.caniemail import platforms
-from pillarbox.catcher.htmlcheck import Finding, Report, check_html
 from pillarbox.catcher.thumbnail import NoPicture, thumbnail
 from pillarbox.catcher.web.internet import Asker
 from pillarbox.catcher.web.linkcheck import check_links
@@ -19,6 +17,9 @@ from pillarbox.catcher.web.operation import (
     json_response,
     part_of,
 )
+
+if TYPE_CHECKING:
+    from pillarbox.catcher.htmlcheck import Finding, Report
 
 __all__ = ["OPERATIONS"]
 
@@ -39,11 +40,15 @@ def html_check(call: Call) -> Response:
     message = call.mailbox.get(call.message_id).parse()
     if not message.html:
         raise Wrong("this message has no HTML")
+    from pillarbox.catcher.htmlcheck import check_html  # of no use before somebody asks
+
     return json_response(report_shape(check_html(message.html)))
 
 
 def report_shape(report: Report) -> dict[str, Any]:
     """Give a report in Mailpit's shape."""
+    from pillarbox.catcher.caniemail import platforms
+
     return {
         "Total": {
             "Nodes": report.nodes,

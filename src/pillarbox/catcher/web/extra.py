@@ -11,7 +11,6 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from pillarbox import __version__
 from pillarbox.catcher.arrival import Arrival
-from pillarbox.catcher.export import stream_mbox, stream_zip
 from pillarbox.catcher.finding import codes_of, links_of
 from pillarbox.catcher.summary import Summary
 from pillarbox.catcher.web.attachment import disposition
@@ -127,12 +126,16 @@ def codes(call: Call) -> Response:
 
 def export_mbox(call: Call) -> Response:
     """Give the messages that a query finds, or all, as an mbox; the oldest first."""
+    from pillarbox.catcher.export import stream_mbox
+
     pieces = stream_mbox(call.mailbox, call.text("query"), zone=call.zone)
     return _saved(pieces, "application/mbox", "mails.mbox")
 
 
 def export_zip(call: Call) -> Response:
     """Give the messages that a query finds, or all, as a ZIP file of .eml; the oldest first."""
+    from pillarbox.catcher.export import stream_zip
+
     pieces = stream_zip(call.mailbox, call.text("query"), zone=call.zone)
     return _saved(pieces, "application/zip", "mails.zip")
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import parse_qs
-from zoneinfo import ZoneInfo
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
@@ -156,6 +155,8 @@ class Call:
         name = self.text("tz")
         if not name:
             return UTC
+        from zoneinfo import ZoneInfo
+
         try:
             return ZoneInfo(name)
         except (KeyError, ValueError, OSError):

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pillarbox.relay.spool import Backoff, Lease, NewMessage, SpoolError, SpoolFull, Stored
+from pillarbox.relay.row import (
+    RecipientRow,
+    Tokens,
+    first_leases,
+    id_of,
+    message_row,
+    new_recipients,
+)
+from pillarbox.relay.spool import Backoff, NewMessage, SpoolError, SpoolFull, Stored
 from pillarbox.relay.sqlite.body import Bodies, Sealed
 from pillarbox.relay.sqlite.disk import Room
-from pillarbox.relay.sqlite.row import RecipientRow, chunks, id_of, insert, marks, message_row
-from pillarbox.relay.sqlite.schema import State, lane_of
-from pillarbox.relay.sqlite.token import Tokens
+from pillarbox.relay.sqlite.row import chunks, insert, marks
 from pillarbox.relay.sqlite.writer import Transaction
 
 __all__ = ["Arrivals", "Put"]
@@ -82,53 +88,22 @@ class Arrivals:
             )
             if body.octets is not None:
                 bodies.append((number, body.octets))
-            rows = self._new_recipients(number, put, destinations)
+            rows = new_recipients(
+                number,
+                put.message,
+                destinations,
+                lease_seconds=put.lease_seconds,
+                backoff=self._backoff,
+                chance=self._chance,
+                tokens=self._tokens,
+            )
             recipients += rows
-            stored.append(Stored(id_of(number), tuple(_leases_of(number, put, rows))))
+            leases = first_leases(put.message, rows, size=body.size, octets=body.octets)
+            stored.append(Stored(id_of(number), tuple(leases)))
         insert(connection, "messages", messages)
         insert(connection, "bodies", bodies)
         insert(connection, "recipients", recipients)
         return stored
-
-    def _new_recipients(
-        self, number: int, put: Put, destinations: Mapping[str, tuple[int, bool]]
-    ) -> list[RecipientRow]:
-        message = put.message
-        tokens: dict[str, str] = {}
-        expires = second_attempt = message.created
-        if put.lease_seconds is not None and not message.is_held:
-            expires += put.lease_seconds
-            second_attempt += self._backoff.wait(1, self._chance())
-            for to in message.recipients:
-                is_suspended = destinations[to.destination][1]
-                if not is_suspended and to.destination not in tokens:
-                    tokens[to.destination] = self._tokens.new()
-        rows = []
-        for place, to in enumerate(message.recipients):
-            token = tokens.get(to.destination)
-            next_attempt = second_attempt if token else message.created
-            due = max(next_attempt, expires) if token else next_attempt
-            rows.append(
-                RecipientRow(
-                    message=number,
-                    number=place,
-                    address=to.address,
-                    lane=lane_of(destinations[to.destination][0], message.mail_from),
-                    state=State.ACTIVE if token else State.QUEUED,
-                    attempts=1 if token else 0,
-                    next_attempt=next_attempt,
-                    due=None if message.is_held else due,
-                    token=token,
-                    lease_expires=expires if token else None,
-                    is_attempt=bool(token),
-                    is_delay_told=False,
-                    last_reply="",
-                    notify=None if to.dsn.notify is None else to.dsn.notify.value,
-                    orcpt_type=to.dsn.orcpt_type,
-                    orcpt=to.dsn.orcpt,
-                )
-            )
-        return rows
 
 
 def _look(
@@ -156,24 +131,3 @@ def _look(
             assert added.lastrowid is not None
             found[name] = (added.lastrowid, False)
     return last, found
-
-
-def _leases_of(number: int, put: Put, rows: Sequence[RecipientRow]) -> Iterator[Lease]:
-    """Give the leases that a message was added with."""
-    by_token: dict[str, list[RecipientRow]] = {}
-    for row in rows:
-        if row.token:
-            by_token.setdefault(row.token, []).append(row)
-    for token, some in by_token.items():
-        expires = some[0].lease_expires
-        assert expires is not None
-        yield Lease(
-            token=token,
-            id=id_of(number),
-            destination=put.message.recipients[some[0].number].destination,
-            recipients=tuple(row.leased() for row in some),
-            expires=expires,
-            message=put.message,
-            size=put.body.size,
-            octets=put.body.octets,
-        )

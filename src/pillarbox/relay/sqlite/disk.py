@@ -15,6 +15,10 @@ from typing import Self
 
 __all__ = ["FileLock", "Room", "is_full", "sync_file", "sync_folder"]
 
+# Where there is enough, nothing that we write makes it too little within so long: the reserve is
+# large.
+ENOUGH_SECONDS = 0.05
+
 LOCK_PAUSE_SECONDS = 0.02
 
 
@@ -60,9 +64,12 @@ class Room:
         self._folder = folder
         self._min_free_bytes = min_free_bytes
         self._min_free_files = min_free_files
+        self._enough_until = 0.0
 
     def lack(self) -> str | None:
         """Say what there is too little of, in words for an operator; `None` where nothing is."""
+        if time.monotonic() < self._enough_until:
+            return None
         if sys.platform == "win32":
             free, files, all_files = shutil.disk_usage(self._folder).free, 0, 0
         else:
@@ -78,6 +85,7 @@ class Room:
                 f"the disk of {self._folder} has room for {files} more files, and for"
                 f" {self._min_free_files} it is kept free; remove small files from it"
             )
+        self._enough_until = time.monotonic() + ENOUGH_SECONDS
         return None
 
 

@@ -7,18 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from pillarbox.relay.row import LANE_BITS, Loaded, RecipientRow, State, Tokens, id_of, number_of
 from pillarbox.relay.spool import Backoff, Lease, Selection
-from pillarbox.relay.sqlite.row import (
-    Loaded,
-    RecipientRow,
-    condition,
-    free,
-    id_of,
-    load,
-    number_of,
-)
-from pillarbox.relay.sqlite.schema import LANE_BITS, State
-from pillarbox.relay.sqlite.token import Tokens, is_ours
+from pillarbox.relay.sqlite.row import condition, free, load
+from pillarbox.relay.sqlite.token import is_ours
 from pillarbox.relay.sqlite.writer import Transaction
 
 __all__ = ["FREE", "QUEUED", "Late", "LeaseAll", "Leases", "Next", "Renewal"]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from pillarbox.relay.row import State, number_of
 from pillarbox.relay.spool import Lease, Outcome, Result
 from pillarbox.relay.sqlite.arrival import Arrivals, Put
 from pillarbox.relay.sqlite.body import INLINE_OCTETS, Bodies
 from pillarbox.relay.sqlite.lease import FREE
-from pillarbox.relay.sqlite.row import chunks, marks, number_of
-from pillarbox.relay.sqlite.schema import State
+from pillarbox.relay.sqlite.row import chunks, marks
 from pillarbox.relay.sqlite.token import is_ours
 from pillarbox.relay.sqlite.writer import Transaction
 
@@ -82,24 +84,26 @@ class Outcomes:
         numbers = [number_of(lease.id) for lease in leases]
         if len(set(numbers)) < len(numbers):
             return False
-        (ours,) = transaction.connection.execute(
-            f"WITH ended (message, token) AS (VALUES {','.join(['(?,?)'] * len(leases))})"
+        pairs = list(zip(numbers, leases, strict=True))
+        connection = transaction.connection
+        large = [number for number, lease in pairs if lease.size > INLINE_OCTETS]
+        removals = _removals(connection, self._bodies, large)
+        # One statement tells and does it: each costs a handing over between threads.
+        done = connection.execute(
+            f"DELETE FROM messages WHERE id IN ({marks(numbers)}) AND ("
+            f" WITH ended (message, token) AS (VALUES {','.join(['(?,?)'] * len(pairs))})"
             " SELECT count(*) FROM ended CROSS JOIN recipients AS r"
-            " ON r.message = ended.message AND r.token = ended.token",
+            " ON r.message = ended.message AND r.token = ended.token"
+            ") = ?",
             [
-                value
-                for lease, number in zip(leases, numbers, strict=True)
-                for value in (number, lease.token)
+                *numbers,
+                *(value for number, lease in pairs for value in (number, lease.token)),
+                sum(len(lease.recipients) for lease in leases),
             ],
-        ).fetchone()
-        if ours != sum(len(lease.recipients) for lease in leases):
+        )
+        if not done.rowcount:
             return False
-        large = [
-            number
-            for lease, number in zip(leases, numbers, strict=True)
-            if lease.size > INLINE_OCTETS
-        ]
-        remove(transaction, self._bodies, numbers, perhaps_files=large)
+        transaction.afterwards += removals
         return True
 
     def _finish(self, transaction: Transaction, end: End) -> bool:
@@ -126,24 +130,26 @@ class Outcomes:
         return True
 
 
-def remove(
-    transaction: Transaction,
-    bodies: Bodies,
-    numbers: Sequence[int],
-    *,
-    perhaps_files: Sequence[int] | None = None,
-) -> None:
-    """Remove messages, and then their files: of all of them, if it is not said of which."""
+def remove(transaction: Transaction, bodies: Bodies, numbers: Sequence[int]) -> None:
+    """Remove messages, and then their files."""
     connection = transaction.connection
-    for some in chunks(numbers if perhaps_files is None else perhaps_files):
-        found = connection.execute(
-            f"SELECT file FROM messages WHERE id IN ({marks(some)}) AND file IS NOT NULL", some
-        )
-        for (file,) in found:
-            transaction.afterwards.append(_removal(bodies, file))
+    transaction.afterwards += _removals(connection, bodies, numbers)
     for some in chunks(numbers):
         # What belongs to them goes with them: see REMOVAL in schema.py.
         connection.execute(f"DELETE FROM messages WHERE id IN ({marks(some)})", some)
+
+
+def _removals(
+    connection: sqlite3.Connection, bodies: Bodies, numbers: Sequence[int]
+) -> list[Callable[[], None]]:
+    """Give what removes the files of messages."""
+    return [
+        partial(bodies.remove, file)
+        for some in chunks(numbers)
+        for (file,) in connection.execute(
+            f"SELECT file FROM messages WHERE id IN ({marks(some)}) AND file IS NOT NULL", some
+        )
+    ]
 
 
 def _after(outcome: Outcome | None) -> dict[str, object]:
@@ -161,7 +167,3 @@ def _after(outcome: Outcome | None) -> dict[str, object]:
         "reply": outcome.reply,
         "is_delay_told": outcome.is_delay_told,
     }
-
-
-def _removal(bodies: Bodies, file: str) -> Callable[[], None]:
-    return lambda: bodies.remove(file)

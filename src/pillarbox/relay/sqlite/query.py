@@ -10,9 +10,9 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 
+from pillarbox.relay.row import LANE_BITS, MessageRow, State
 from pillarbox.relay.spool import QueuedMessage, Selection, Statistics
-from pillarbox.relay.sqlite.row import MessageRow, condition, free, load
-from pillarbox.relay.sqlite.schema import LANE_BITS, State
+from pillarbox.relay.sqlite.row import condition, free, load
 
 __all__ = ["due", "late", "listed", "next_due", "statistics", "stored_body", "suspended"]
 

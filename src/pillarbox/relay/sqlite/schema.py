@@ -3,17 +3,12 @@
 A message has a row in `messages`, one in `bodies` unless its octets are in a file, and one in
 `recipients` for each recipient, which stays until the last recipient's outcome is known.
 
-Destinations have numbers, and senders a small number by chance; a *lane* is both together. All
-that waits is found by one index over lanes and times: a lane's first is a look-up, and going from
-lane to lane is one for each, however much waits in it (query.py). Taking from the lanes of a
-destination by turns is what makes delivery fair among senders.
+All that waits is found by the index over lanes (relay/row.py) and times: see query.py.
 """
 
 from __future__ import annotations
 
-import re
 import sqlite3
-import zlib
 from pathlib import Path
 
 from pillarbox.relay.spool import SpoolError, SpoolFull
@@ -22,12 +17,9 @@ from pillarbox.relay.sqlite.disk import Room, is_full
 __all__ = [
     "DATABASE",
     "FORMAT",
-    "LANE_BITS",
-    "State",
     "connect",
     "connect_writer",
     "explain",
-    "lane_of",
     "prepare",
 ]
 
@@ -38,24 +30,9 @@ FORMAT = 1
 
 APPLICATION_ID = 0x50426F78  # "PBox"
 
-# Few enough to look at each for a destination, and enough that a sender of thousands seldom shares
-# a lane with any given other one.
-LANE_BITS = 5
-
-_VARIABLE = re.compile("[-+=]")
-
 BUSY_SECONDS = 10.0
 CACHE_KIB = 16_384
 CACHED_STATEMENTS = 256
-
-
-class State:
-    """What `recipients.state` holds."""
-
-    QUEUED = 0
-    ACTIVE = 1
-    DELIVERED = 2
-    FAILED = 3
 
 
 # `due` is when a recipient may be leased: its next attempt, or the end of a lease if that is later.
@@ -119,16 +96,6 @@ REMOVAL = """
         DELETE FROM recipients WHERE message = OLD.id;
     END
 """
-
-
-def lane_of(destination: int, mail_from: str) -> int:
-    """Give the lane of a destination's number and a sender.
-
-    What a list puts behind its name for each recipient or message makes no sender of its own.
-    """
-    local_part, _, domain = mail_from.lower().rpartition("@")
-    sender = f"{_VARIABLE.split(local_part, maxsplit=1)[0]}@{domain}"
-    return destination << LANE_BITS | zlib.crc32(sender.encode()) & (1 << LANE_BITS) - 1
 
 
 def connect(folder: Path, *, is_reader: bool = False) -> sqlite3.Connection:

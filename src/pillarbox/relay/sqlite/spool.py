@@ -13,8 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
+from pillarbox.relay.clock import Clock, SystemClock
+from pillarbox.relay.row import MessageRow, Tokens, id_of, number_of
 from pillarbox.relay.spool import (
     Backoff,
+    Change,
     Draft,
     Lease,
     NewMessage,
@@ -40,9 +43,7 @@ from pillarbox.relay.sqlite.control import Control, recover
 from pillarbox.relay.sqlite.disk import FileLock, Room, sync_folder
 from pillarbox.relay.sqlite.lease import Late, LeaseAll, Leases, Next, Renewal
 from pillarbox.relay.sqlite.outcome import End, Outcomes
-from pillarbox.relay.sqlite.row import MessageRow, id_of, number_of
 from pillarbox.relay.sqlite.schema import DATABASE, connect, connect_writer, explain, prepare
-from pillarbox.relay.sqlite.token import Tokens
 from pillarbox.relay.sqlite.writer import CommitFailed, Writer
 
 __all__ = ["SqliteSpool"]
@@ -76,6 +77,7 @@ class SqliteSpool:
     ) -> None:
         """Use `open()`."""
         self._folder = folder
+        self._clock = SystemClock()
         self._is_visitor = is_visitor
         self._lock = FileLock(folder / "lock")
         self._bodies = Bodies(folder, room)
@@ -172,6 +174,11 @@ class SqliteSpool:
         finally:
             if self._is_visitor:
                 self._lock.release()
+
+    @property
+    def clock(self) -> Clock:
+        """The system's: one process delivers from it."""
+        return self._clock
 
     # In
 
@@ -367,7 +374,7 @@ class SqliteSpool:
         """Tell the destinations that are suspended."""
         return await self._read(query.suspended)
 
-    async def changed(self, seconds: float) -> bool:
+    async def changed(self, seconds: float) -> Change:
         """Wait until another process may have changed something, or so many seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
@@ -376,10 +383,10 @@ class SqliteSpool:
             version = await self._writer.do(self._control.version, None)
             seen, self._seen_version = self._seen_version, version
             if seen is not None and version != seen:
-                return True
+                return Change.MAIL | Change.WORD
             left = deadline - loop.time()
             if left <= 0:
-                return False
+                return Change.NOTHING
             await asyncio.sleep(min(left, LOOK_SECONDS))
 
     @property

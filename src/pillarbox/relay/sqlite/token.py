@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 
+from pillarbox.relay.row import number_of
 from pillarbox.relay.spool import Lease
-from pillarbox.relay.sqlite.row import number_of
 
-__all__ = ["Tokens", "is_ours"]
-
-
-class Tokens:
-    """Gives tokens that come once: not again after a restart, nor from another process."""
-
-    def __init__(self) -> None:
-        self._nonce = secrets.token_hex(6)
-        self._given = 0
-
-    def new(self) -> str:
-        """Give one."""
-        self._given += 1
-        return f"{self._nonce}-{self._given:x}"
+__all__ = ["is_ours"]
 
 
 def is_ours(connection: sqlite3.Connection, lease: Lease) -> bool:

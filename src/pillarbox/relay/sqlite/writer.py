@@ -1,8 +1,9 @@
 """One thread that writes, and one commit for everything that waits for it.
 
 While a commit waits for the disk, those who come meanwhile gather; the next commit is for all of
-them. Nobody is made to wait so that more may come, but for what says that it may ride: that goes
-with the next change that does not, or soon without one.
+them. What comes in one turn of the loop is handed over at its end, all at once. Nobody is made to
+wait so that more may come, but for what says that it may ride: that goes with the next change that
+does not, or soon without one.
 
 A change is a *step* and its argument, and a step is done at once for all the arguments that wait
 for it: what wait together are in no order.
@@ -23,7 +24,6 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -91,9 +91,6 @@ class _Change:
         self.answered = answered
 
 
-_DEPART = object()
-
-
 class Writer:
     """The thread, and the connection that is on it.
 
@@ -119,10 +116,10 @@ class Writer:
         self.commits = 0
         """How often changes were written together, each time with a sync."""
         self._loop = asyncio.get_running_loop()
-        # Beside changes: `None` is the end, and `_DEPART` has those go on who ride.
-        self._waiting: queue.SimpleQueue[_Change | object | None] = queue.SimpleQueue()
-        self._riders: deque[_Change] = deque()
-        self._departure: asyncio.TimerHandle | None = None
+        self._waiting: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
+        self._boarding: list[_Change] = []
+        self._departure: asyncio.Handle | None = None
+        self._is_departing = False
         self._connection: sqlite3.Connection | None = None
         self._is_suspect = False
         self._is_ending = False
@@ -155,27 +152,25 @@ class Writer:
         if self._closed:
             raise SpoolError("the spool is closed")
         answered: asyncio.Future[_Answer] = self._loop.create_future()
-        change = _Change(step, argument, octets, answered)
-        if may_ride:
-            self._ride(change)
-        else:
-            self._waiting.put(change)
-        return await answered
-
-    def _ride(self, change: _Change) -> None:
-        self._riders.append(change)
-        if len(self._riders) >= MAX_RIDERS:
-            self._depart()
+        self._boarding.append(_Change(step, argument, octets, answered))
+        if not self._is_departing and (not may_ride or len(self._boarding) >= MAX_RIDERS):
+            self._is_departing = True
+            if self._departure is not None:
+                self._departure.cancel()
+            self._departure = self._loop.call_soon(self._depart)
         elif self._departure is None:
             self._departure = self._loop.call_later(RIDE_SECONDS, self._depart)
+        return await answered
 
     def _depart(self) -> None:
-        """Have those who ride written, if nobody has taken them along."""
+        """Hand over what there is: the thread, once woken, asks for the turn of the loop's."""
         if self._departure is not None:
             self._departure.cancel()
             self._departure = None
-        if self._riders:
-            self._waiting.put(_DEPART)
+        self._is_departing = False
+        for change in self._boarding:
+            self._waiting.put(change)
+        self._boarding.clear()
 
     async def close(self) -> None:
         """Finish what waits, and end."""
@@ -200,36 +195,27 @@ class Writer:
 
     def _gather(self) -> list[_Change]:
         """Wait for a change; take along what else is there."""
-        first = self._waiting.get()
-        if first is None:
+        change = self._waiting.get()
+        if change is None:
             self._is_ending = True
             return []
-        changes = [first] if isinstance(first, _Change) else []
-        return changes + self._further(changes)
+        return [change, *self._further([change])]
 
     def _further(self, changes: Sequence[_Change]) -> list[_Change]:
         """Give what waits and fits into one batch with these."""
         further: list[_Change] = []
         octets = sum(change.octets for change in changes)
         while len(changes) + len(further) < MAX_CHANGES and octets < MAX_OCTETS:
-            change = self._next()
+            try:
+                change = self._waiting.get_nowait()
+            except queue.Empty:
+                break
             if change is None:
+                self._is_ending = True
                 break
             further.append(change)
             octets += change.octets
         return further
-
-    def _next(self) -> _Change | None:
-        """Give a change that waits or rides; `None` where there is none."""
-        with contextlib.suppress(IndexError):
-            return self._riders.popleft()
-        with contextlib.suppress(queue.Empty):
-            while not isinstance(change := self._waiting.get_nowait(), _Change):
-                if change is None:
-                    self._is_ending = True
-                    return None
-            return change
-        return None
 
     def _write(self, changes: list[_Change]) -> list[object]:
         """Write a batch, and add to it what comes in time; give what to answer, in its order."""

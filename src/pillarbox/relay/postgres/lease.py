@@ -1,0 +1,347 @@
+"""Leases: who may try what, and until when.
+
+Messages are chosen and locked by one statement, which passes over those that another node has just
+now. What is leased is read once more under the lock: it may have changed before that was had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Final
+
+from pillarbox.relay.postgres.link import Connection
+from pillarbox.relay.postgres.query import destination_lanes, due, next_due
+from pillarbox.relay.postgres.row import FREE, condition, load, lock, ours, storable
+from pillarbox.relay.postgres.writer import Transaction
+from pillarbox.relay.row import (
+    Loaded,
+    RecipientRow,
+    State,
+    Tokens,
+    id_of,
+    number_of,
+)
+from pillarbox.relay.spool import Backoff, Lease, Selection
+
+__all__ = ["CHOOSE", "QUEUED", "Late", "LeaseAll", "Leases", "Next", "Renewal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """What is due for a destination, to be leased."""
+
+    destination: str
+    now: float
+    limit: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseAll:
+    """What is selected, to be leased."""
+
+    selection: Selection
+    now: float
+    limit: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """Messages whose senders have something to be told, to be leased."""
+
+    numbers: Sequence[int]
+    now: float
+    created_before: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A lease to be made longer."""
+
+    lease: Lease
+    expires: float
+
+
+# What is left of a lease that has ended.
+QUEUED: Final = f"token = NULL, lease_expires = NULL, state = {State.QUEUED}"
+
+MAX_TURNS: Final = 10_000
+
+# A node whose clock is wrong takes nothing before its time: the database's own clock counts, too.
+CHOOSE: Final = """
+    SELECT found.message, lanes.lane
+    FROM unnest(%(lanes)s::bigint[]) WITH ORDINALITY AS lanes (lane, turn)
+    CROSS JOIN LATERAL (
+        SELECT r.message, row_number() OVER () AS place FROM (
+            SELECT r.message FROM recipients AS r
+            JOIN recipients AS first ON first.message = r.message AND first.number = 0
+            WHERE r.lane = lanes.lane
+            AND r.due <= least(%(now)s, extract(epoch FROM statement_timestamp())::float8)
+            AND r.message <> ALL(%(chosen)s::bigint[])
+            ORDER BY r.due LIMIT %(each)s
+            FOR UPDATE OF first SKIP LOCKED
+        ) AS r
+    ) AS found
+    ORDER BY found.place, lanes.turn
+"""
+
+GIVE_OUT: Final = f"""
+    UPDATE recipients AS r SET state = {State.ACTIVE}, attempts = given.attempts,
+        next_attempt = given.next_attempt, token = given.token, lease_expires = given.expires,
+        is_attempt = given.is_attempt,
+        due = CASE WHEN r.due IS NOT NULL THEN greatest(given.expires, given.next_attempt) END
+    FROM unnest(
+        %s::bigint[], %s::int[], %s::int[], %s::float8[], %s::text[], %s::float8[], %s::boolean[]
+    ) AS given (message, number, attempts, next_attempt, token, expires, is_attempt)
+    WHERE r.message = given.message AND r.number = given.number
+"""
+
+RENEW: Final = """
+    UPDATE recipients AS r SET lease_expires = lease.expires,
+        due = CASE WHEN r.due IS NOT NULL THEN greatest(lease.expires, r.next_attempt) END
+    FROM unnest(%s::bigint[], %s::text[], %s::float8[]) AS lease (message, token, expires)
+    WHERE r.message = lease.message AND r.token = lease.token
+"""
+
+GIVE_BACK: Final = f"""
+    UPDATE recipients AS r SET {QUEUED}, attempts = r.attempts - r.is_attempt::int,
+        next_attempt = CASE WHEN r.is_attempt THEN lease.created ELSE r.next_attempt END,
+        due = CASE WHEN r.due IS NULL THEN NULL WHEN r.is_attempt THEN lease.created
+            ELSE r.next_attempt END,
+        last_reply = CASE WHEN lease.reply = '' THEN r.last_reply ELSE lease.reply END
+    FROM unnest(%s::bigint[], %s::text[], %s::float8[], %s::text[])
+        AS lease (message, token, created, reply)
+    WHERE r.message = lease.message AND r.token = lease.token
+    RETURNING lease.token
+"""
+
+
+class Leases:
+    """Gives out leases, makes them longer, and takes them back.
+
+    Args:
+        backoff: When the next attempt is due.
+        chance: Gives random numbers from 0 to 1.
+        tokens: For the leases.
+    """
+
+    def __init__(self, *, backoff: Backoff, chance: Callable[[], float], tokens: Tokens) -> None:
+        self._backoff = backoff
+        self._chance = chance
+        self._tokens = tokens
+        # After which lane a destination's next turn begins.
+        self._turns: dict[int, int] = {}
+
+    # What is due
+
+    async def due(
+        self, transaction: Transaction, asked: Sequence[float]
+    ) -> Sequence[Sequence[str]]:
+        """Find the destinations that have something to be tried."""
+        return [await due(transaction.connection, now) for now in asked]
+
+    async def next_due(
+        self, transaction: Transaction, asked: Sequence[None]
+    ) -> Sequence[float | None]:
+        """Find the first time at which something is due."""
+        first = await next_due(transaction.connection)
+        return [first] * len(asked)
+
+    async def lease(
+        self, transaction: Transaction, asked: Sequence[Next]
+    ) -> Sequence[Sequence[Lease]]:
+        """Lease what is due, by turns of the senders."""
+        return [await self._lease(transaction.connection, ask) for ask in asked]
+
+    async def _lease(self, connection: Connection, ask: Next) -> list[Lease]:
+        found = await connection.execute(
+            "SELECT number FROM destinations WHERE name = %s AND NOT is_suspended",
+            [ask.destination],
+        )
+        row = await found.fetchone()
+        if row is None:
+            return []
+        (destination,) = row
+        chosen = await self._by_turns(connection, destination, ask.now, ask.limit)
+        given: list[tuple[Loaded, list[RecipientRow]]] = []
+        for loaded in await load(connection, chosen):
+            rows = [
+                row
+                for row in loaded.recipients
+                if row.destination == destination and row.due is not None and row.due <= ask.now
+            ]
+            chance = self._chance()  # one, so that recipients of a message stay together
+            rows = [
+                row._replace(
+                    attempts=row.attempts + 1,
+                    next_attempt=ask.now + self._backoff.wait(row.attempts + 1, chance),
+                    is_attempt=True,
+                )
+                for row in rows
+            ]
+            if rows:
+                given.append((loaded, rows))
+        return await self._give_out(connection, given, ask.now + ask.seconds)
+
+    async def _by_turns(
+        self, connection: Connection, destination: int, now: float, limit: int
+    ) -> list[int]:
+        """Choose messages, and lock them: from each lane as many, those that are longest due."""
+        lanes = await destination_lanes(connection, destination, now)
+        after = self._turns.get(destination, -1)
+        lanes.sort(key=lambda lane: (lane <= after, lane))
+        if len(self._turns) > MAX_TURNS:
+            self._turns.clear()
+        chosen: dict[int, None] = {}
+        while lanes and len(chosen) < limit:
+            wanted = limit - len(chosen)
+            each = -(-wanted // len(lanes))
+            asked = lanes[:wanted]
+            found = await connection.execute(
+                CHOOSE, {"lanes": asked, "now": now, "chosen": list(chosen), "each": each}
+            )
+            counts = dict.fromkeys(asked, 0)
+            for message, lane in await found.fetchall():
+                counts[lane] += 1
+                if len(chosen) < limit and message not in chosen:
+                    chosen[message] = None
+                    self._turns[destination] = lane
+            # A lane that gave less than it was asked for has no more.
+            lanes = [lane for lane in asked if counts[lane] == each] + lanes[wanted:]
+        return list(chosen)
+
+    async def _give_out(
+        self,
+        connection: Connection,
+        given: Sequence[tuple[Loaded, Sequence[RecipientRow]]],
+        expires: float,
+    ) -> list[Lease]:
+        """Lease recipients, of one destination each time, whose rows are as they are to be."""
+        leases: list[Lease] = []
+        values: list[tuple[object, ...]] = []
+        for loaded, rows in given:
+            token = self._tokens.new()
+            values += [
+                (
+                    *(row.message, row.number, row.attempts, row.next_attempt),
+                    *(token, expires, row.is_attempt),
+                )
+                for row in rows
+            ]
+            leases.append(
+                Lease(
+                    token=token,
+                    id=id_of(loaded.row.id),
+                    destination=loaded.destinations[rows[0].destination],
+                    recipients=tuple(row.leased() for row in rows),
+                    expires=expires,
+                    message=loaded.message(),
+                    size=loaded.row.size,
+                )
+            )
+        if values:
+            await connection.execute(
+                GIVE_OUT, [list(column) for column in zip(*values, strict=True)]
+            )
+        return leases
+
+    # For something else than an attempt
+
+    async def lease_all(
+        self, transaction: Transaction, asked: Sequence[LeaseAll]
+    ) -> Sequence[Sequence[Lease]]:
+        """Lease what is selected and not leased."""
+        return [await self._lease_all(transaction.connection, ask) for ask in asked]
+
+    async def _lease_all(self, connection: Connection, ask: LeaseAll) -> list[Lease]:
+        where, values = condition(ask.selection)
+        found = await connection.execute(
+            f"SELECT m.id FROM messages AS m WHERE {where} AND EXISTS (SELECT FROM recipients AS r"
+            f" WHERE r.message = m.id AND {FREE}) ORDER BY m.id LIMIT %(limit)s",
+            {**values, "now": ask.now, "limit": ask.limit},
+        )
+        numbers = [number for (number,) in await found.fetchall()]
+        await lock(connection, numbers)
+        given = [
+            some
+            for loaded in await load(connection, numbers)
+            for some in _by_destination(
+                loaded, [row for row in loaded.recipients if row.is_free(ask.now)]
+            )
+        ]
+        return await self._give_out(connection, given, ask.now + ask.seconds)
+
+    async def lease_late(
+        self, transaction: Transaction, asked: Sequence[Late]
+    ) -> Sequence[Sequence[Lease]]:
+        """Lease that whose sender has something to be told."""
+        return [await self._lease_late(transaction.connection, ask) for ask in asked]
+
+    async def _lease_late(self, connection: Connection, ask: Late) -> list[Lease]:
+        await lock(connection, ask.numbers)
+        given: list[tuple[Loaded, Sequence[RecipientRow]]] = []
+        for loaded in await load(connection, ask.numbers):
+            has_expired = loaded.row.expires <= ask.now
+            takes_long = loaded.row.created < ask.created_before
+            rows = [
+                row
+                for row in loaded.recipients
+                if not loaded.row.is_held
+                and row.is_free(ask.now)
+                and (has_expired or (takes_long and not row.is_delay_told))
+            ]
+            given += _by_destination(loaded, rows)
+        return await self._give_out(connection, given, ask.now + ask.seconds)
+
+    # What becomes of them
+
+    async def renew(
+        self, transaction: Transaction, renewals: Sequence[Renewal]
+    ) -> Sequence[Lease | None]:
+        """Make leases longer."""
+        are_ours = await ours(transaction.connection, [renewal.lease for renewal in renewals])
+        answers = [
+            replace(renewal.lease, expires=renewal.expires) if is_ours else None
+            for renewal, is_ours in zip(renewals, are_ours, strict=True)
+        ]
+        renewed = [lease for lease in answers if lease is not None]
+        await transaction.connection.execute(
+            RENEW,
+            [
+                [number_of(lease.id) for lease in renewed],
+                [lease.token for lease in renewed],
+                [lease.expires for lease in renewed],
+            ],
+        )
+        return answers
+
+    async def give_back(
+        self, transaction: Transaction, asked: Sequence[tuple[Lease, str]]
+    ) -> Sequence[bool]:
+        """End leases as if they had not been; say why, or nothing."""
+        numbers = [number_of(lease.id) for lease, _ in asked]
+        await lock(transaction.connection, numbers)
+        found = await transaction.connection.execute(
+            GIVE_BACK,
+            [
+                numbers,
+                [lease.token for lease, _ in asked],
+                [lease.message.created for lease, _ in asked],
+                [storable(reply) for _, reply in asked],
+            ],
+        )
+        tokens = {token for (token,) in await found.fetchall()}
+        return [lease.token in tokens for lease, _ in asked]
+
+
+def _by_destination(
+    loaded: Loaded, rows: Sequence[RecipientRow]
+) -> Iterator[tuple[Loaded, list[RecipientRow]]]:
+    """Part recipients of any destinations, for something else than an attempt."""
+    in_order = sorted(rows, key=lambda row: row.destination)
+    for _, some in groupby(in_order, key=lambda row: row.destination):
+        yield loaded, [row._replace(is_attempt=False) for row in some]
