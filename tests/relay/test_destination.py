@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import Message
@@ -610,6 +611,34 @@ async def test_outcomes_that_are_lost_at_the_end_are_told_of(
         assert len(await house.queued()) == 1
         assert "has not taken what became of 1 deliveries" in caplog.text
         house.spool.failures.clear()
+
+
+async def test_sessions_that_other_relays_have() -> None:
+    recorder = Recorder()
+    entered: list[str] = []
+    answers: Iterator[bool | SpoolError] = iter([False, SpoolError("it is away"), True])
+
+    async def enter(destination: str, most: int) -> bool:
+        entered.append(f"{destination} of {most}")
+        answer = next(answers)
+        if isinstance(answer, SpoolError):
+            raise answer
+        return answer
+
+    async def leave(destination: str) -> None:
+        entered.append(f"{destination} left")
+
+    async with House(limits=Limits(most_sessions=7, idle_seconds=3)) as house:
+        house.network.serve(HOP, recorder)
+        house.spool.enter = enter  # type: ignore[attr-defined]  # what a shared one has
+        house.spool.leave = leave  # type: ignore[attr-defined]
+        await house.submit()
+        assert recorder.messages == []
+        await house.clock.advance(10)
+        assert len(recorder.messages) == 1
+        assert await house.queued() == []
+    where = f"smtp://{HOP}"
+    assert entered == [f"{where} of 7"] * 3 + [f"{where} left"]
 
 
 async def test_a_spool_that_gives_out_nothing_is_asked_again() -> None:

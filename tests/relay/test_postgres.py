@@ -363,6 +363,29 @@ async def test_others_hear_of_mail_that_nobody_has(open_spool: Opener) -> None:
     assert await other.changed(30) is Change.MAIL
 
 
+async def test_a_limit_of_sessions_for_all_nodes(open_spool: Opener, database: str) -> None:
+    first, second = await open_spool(), await open_spool()
+    entered = await asyncio.gather(
+        *(node.enter("b.test", 5) for _ in range(5) for node in (first, second))
+    )
+    assert sum(entered) == 5
+    assert not await first.enter("b.test", 5)
+    assert await first.enter("c.test", 5)
+    await (first if entered[0] else second).leave("b.test")
+    assert await second.enter("b.test", 5)
+    assert not await second.enter("b.test", 5)
+    await first.close()
+    assert await second.enter("c.test", 1)
+
+
+async def test_the_sessions_of_a_dead_node(open_spool: Opener, database: str) -> None:
+    dead, other = await open_spool(), await open_spool()
+    assert await dead.enter("b.test", 1)
+    assert not await other.enter("b.test", 1)
+    ask(database, "UPDATE pillarbox.sessions SET seen = seen - 100")
+    assert await other.enter("b.test", 1)
+
+
 async def test_a_reply_that_no_column_takes(open_spool: Opener) -> None:
     spool = await open_spool()
     stored = await spool.put(message(), BODY, lease_seconds=60)

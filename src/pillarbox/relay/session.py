@@ -121,7 +121,12 @@ class _Life:
         task = cast("asyncio.Task[None]", asyncio.current_task())
         source.opening(task)
         try:
-            self._session = await shared.pool.open(source.name)
+            await shared.enter(source.name)
+            try:
+                self._session = await shared.pool.open(source.name)
+            except BaseException:
+                await shared.leave(source.name)
+                raise
         except NoRoute as error:
             source.opened(task, error)
             self._held = None
@@ -162,3 +167,4 @@ class _Life:
             session, self._session = self._session, None
             self._source.left()
             await self._shared.pool.close(session)
+            await self._shared.leave(self._source.name)

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pillarbox.protocol.dsn import MailDsn, RcptDsn
 from pillarbox.protocol.event import NO_MAIL_DSN, NO_RCPT_DSN
@@ -38,6 +38,7 @@ __all__ = [
     "RecipientState",
     "Result",
     "Selection",
+    "SharesSessions",
     "Spool",
     "SpoolError",
     "SpoolFull",
@@ -516,4 +517,25 @@ class Spool(Protocol):
 
     async def close(self) -> None:
         """Finish what is being written, and let go of the spool."""
+        ...
+
+
+@runtime_checkable
+class SharesSessions(Protocol):
+    """What a spool has beside where relays share it: a limit that holds for all of them."""
+
+    async def enter(self, destination: str, most: int) -> bool:
+        """Count one more session with a destination.
+
+        Args:
+            destination: With whom.
+            most: How many all relays together may have.
+
+        Returns:
+            Whether it may be opened; then `leave()` belongs to it.
+        """
+        ...
+
+    async def leave(self, destination: str) -> None:
+        """Count one session less."""
         ...

@@ -130,6 +130,15 @@ FIRST: Final = Migration(
             key text PRIMARY KEY, name text NOT NULL, began float8 NOT NULL, seen float8 NOT NULL
         )
         """,
+        """
+        CREATE UNLOGGED TABLE sessions (
+            destination text,
+            node text,
+            count integer NOT NULL,
+            seen float8 NOT NULL,
+            PRIMARY KEY (destination, node)
+        )
+        """,
     ),
 )
 

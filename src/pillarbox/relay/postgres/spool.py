@@ -30,6 +30,7 @@ from pillarbox.relay.postgres.listen import MAIL_SECONDS, Channel, Listener
 from pillarbox.relay.postgres.outcome import End, Outcomes
 from pillarbox.relay.postgres.row import FREE, chunks
 from pillarbox.relay.postgres.schema import migrate, prepare
+from pillarbox.relay.postgres.share import Sessions
 from pillarbox.relay.postgres.writer import InDoubt, Writer
 from pillarbox.relay.row import MessageRow, Tokens, id_of, number_of
 from pillarbox.relay.spool import (
@@ -104,6 +105,7 @@ class PostgresSpool:
         self._channel = channel
         self._listener = Listener(database, channel)
         self._reading = Pool(database, READERS)
+        self._sessions = Sessions(database, clock, tokens.key)
         self._arrivals = Arrivals(
             backoff=backoff, chance=chance, tokens=tokens, bodies=self._bodies
         )
@@ -429,7 +431,16 @@ class PostgresSpool:
         if not self._is_visitor and self._clock.elapsed() - self._seen_at > SEEN_SECONDS:
             async with self._reading.use() as connection:
                 await self._be_seen(connection)
+            await self._sessions.touch()
         return change
+
+    async def enter(self, destination: str, most: int) -> bool:
+        """Count one more session with a destination; see `SharesSessions.enter()`."""
+        return await self._sessions.enter(destination, most)
+
+    async def leave(self, destination: str) -> None:
+        """Count one session less."""
+        await self._sessions.leave(destination)
 
     async def _be_seen(self, connection: Connection) -> None:
         """Tell that we are here, and ask what time it is."""
@@ -474,8 +485,10 @@ class PostgresSpool:
             with contextlib.suppress(SpoolError):
                 async with self._reading.use() as connection:
                     await connection.execute("DELETE FROM nodes WHERE key = %s", [self._key])
+                    await connection.execute("DELETE FROM sessions WHERE node = %s", [self._key])
         await self._reading.close()
         await self._bodies.close()
+        await self._sessions.close()
 
     async def _read(
         self,

@@ -1,0 +1,112 @@
+"""How many sessions all nodes together have with a destination, so that they keep to one limit.
+
+Each node has a row for each destination that it has sessions with, and writes into it how many
+there are: not one more or one less, but the number, so that nothing adds up to a fault. Rows that
+nobody has touched for a while are a dead node's, and count no more. None of this outlives the
+server, and no commit waits for its disk: after a crash there may be too many for a moment.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from pillarbox.relay.postgres.clock import DatabaseClock
+from pillarbox.relay.postgres.link import Connection, Database, Pool
+
+__all__ = ["Sessions"]
+
+# A node touches its rows every 30 seconds (spool.py).
+ALIVE_SECONDS: Final = 90.0
+
+# Those who want a session with the same destination take turns, so that two do not take the last.
+LOCK: Final = "SELECT pg_advisory_xact_lock(1348628856, hashtext(%s))"
+
+ENTER: Final = """
+    INSERT INTO sessions (destination, node, count, seen)
+    SELECT %(destination)s, %(node)s, %(count)s, %(now)s
+    WHERE %(count)s + (
+        SELECT coalesce(sum(s.count), 0) FROM sessions AS s
+        WHERE s.destination = %(destination)s AND s.node <> %(node)s AND s.seen > %(alive)s
+    ) <= %(most)s
+    ON CONFLICT (destination, node) DO UPDATE SET count = excluded.count, seen = excluded.seen
+    RETURNING count
+"""
+
+LEAVE: Final = "UPDATE sessions SET count = %s, seen = %s WHERE destination = %s AND node = %s"
+
+
+class Sessions:
+    """Counts a node's sessions, where the other nodes see it.
+
+    Args:
+        database: Where.
+        clock: Tells the time.
+        key: The node's.
+    """
+
+    def __init__(self, database: Database, clock: DatabaseClock, key: str) -> None:
+        self._pool = Pool(database, 1, "SET synchronous_commit = off")
+        self._clock = clock
+        self._key = key
+        self._counts: Counter[str] = Counter()
+
+    async def enter(self, destination: str, most: int) -> bool:
+        """Count one more; tell whether all nodes together have no more than so many with it.
+
+        Raises:
+            SpoolError: The database cannot be asked.
+        """
+        now = self._clock.now()
+        self._counts[destination] += 1  # before anybody else of this node asks
+        has_entered = False
+        try:
+            async with self._pool.use() as connection, connection.transaction():
+                await connection.execute(LOCK, [destination])
+                found = await connection.execute(
+                    ENTER,
+                    {
+                        "destination": destination,
+                        "node": self._key,
+                        "count": self._counts[destination],
+                        "now": now,
+                        "alive": now - ALIVE_SECONDS,
+                        "most": most,
+                    },
+                )
+                has_entered = await found.fetchone() is not None
+        finally:
+            if not has_entered:
+                self._counts[destination] -= 1
+        return has_entered
+
+    async def leave(self, destination: str) -> None:
+        """Count one less.
+
+        Raises:
+            SpoolError: The others do not know yet; they will.
+        """
+        self._counts[destination] -= 1
+        async with self._pool.use() as connection:
+            await self._write(connection, destination)
+
+    async def touch(self) -> None:
+        """Tell that we are here, and write again what may not have been written."""
+        async with self._pool.use() as connection:
+            for destination in list(self._counts):
+                await self._write(connection, destination)
+                if not self._counts[destination]:
+                    del self._counts[destination]
+            await connection.execute(
+                "DELETE FROM sessions WHERE seen < %s OR node = %s AND count = 0",
+                [self._clock.now() - ALIVE_SECONDS, self._key],
+            )
+
+    async def _write(self, connection: Connection, destination: str) -> None:
+        await connection.execute(
+            LEAVE, [self._counts[destination], self._clock.now(), destination, self._key]
+        )
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        await self._pool.close()
