@@ -11,8 +11,8 @@ OTHERS  := $(patsubst %,.venv-%/.done,$(foreach python,$(filter-out $(PYTHON),$(
 BIN      = .venv/bin
 ARGS    ?=
 
-.PHONY: run demo test interop-clients postgres mailpit-clients chromium browser-tests \
-        screenshots cpython-tests smtpd-faults check cov fuzz soak crash crash-cluster \
+.PHONY: run demo test interop-clients postgres mailman-tests mailpit-clients chromium \
+        browser-tests screenshots cpython-tests smtpd-faults check cov fuzz soak crash crash-cluster \
         bench bench-catch bench-relay docs clean
 
 run: .venv/.done  ## catch mail on 127.0.0.1:1025 and show it
@@ -45,6 +45,9 @@ browser-tests: chromium  ## the tests of the page alone
 
 screenshots: .venv/.done  ## take the pictures of docs/images anew
 	@$(BIN)/python tools/screenshots.py $(ARGS)
+
+mailman-tests: .venv/.done  ## both Mailman front ends before a real GNU Mailman 3
+	@$(BIN)/python tools/mailman.py $(ARGS)
 
 cpython-tests: .venv/.done $(OTHERS)  ## CPython's own tests of smtpd and smtplib, on our smtpd
 	@$(BIN)/python tools/cpython-tests.py .venv $(OTHERS:/.done=) $(ARGS)
@@ -86,7 +89,7 @@ docs: .venv/.done  ## run every example of README and docs
 	$(BIN)/python -m pytest -q tests/docs $(ARGS)
 
 clean:  ## remove environments and caches
-	rm -rf .venv .venv-* .bench .interop .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* .bench .interop .mailman .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 define make_env
 	@test -n "$(1)" || { echo "make: no Python of $(VERSIONS) found; install one of them" >&2; exit 2; }

@@ -77,6 +77,14 @@ def test_a_bounce_by_verp() -> None:
         assert (mailman.posts[0].sender, mailman.posts[0].recipients) == ("", (address,))
 
 
+def test_a_long_address_with_a_token() -> None:
+    name = "a-list-with-a-long-name"
+    address = f"{name}-confirm+{'0123456789' * 4}@{DOMAINS[0]}"
+    with FakeMailman(f"{name}@{DOMAINS[0]}") as mailman, proxy(mailman, unknown="reject") as house:
+        assert post(house, address) == "250 OK"
+        assert mailman.posts[0].recipients == (address,)
+
+
 def test_the_same_list_twice() -> None:
     with FakeMailman(LIST) as mailman, proxy(mailman) as house:
         assert post(house, LIST, LIST.upper(), LIST) == "250 OK"

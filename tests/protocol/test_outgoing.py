@@ -82,7 +82,7 @@ BAD_ADDRESSES = [
     "ann@",
     "@example.org",
     "ann@\ud800",
-    "a" * 65 + "@example.org",
+    "a" * 250 + "@example.org",
 ]
 
 
@@ -375,6 +375,12 @@ def test_an_answer_for_each_recipient() -> None:
         (OK, "end of data"),
         (LOST, None),
     ]
+
+
+def test_a_long_local_part_is_the_servers_to_refuse() -> None:
+    address = f"{'a' * 65}@example.org"
+    made = message(mail_from=address, rcpt_tos=[address])
+    assert made.rcpt_commands(NONE) == [f"RCPT TO:<{address}>".encode()]
 
 
 def test_what_was_asked() -> None:

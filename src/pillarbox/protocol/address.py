@@ -105,7 +105,9 @@ _client_name = re.compile(r"[A-Za-z0-9._:%\[\]\xa0-\U0010ffff-]{1,255}")
 _ipv4 = re.compile(rb"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!\Z)|\Z)){4}")
 
 
-def parse_path(octets: bytes, start: int = 0) -> tuple[Path, int]:
+def parse_path(
+    octets: bytes, start: int = 0, *, max_local_part_octets: int = MAX_LOCAL_PART_OCTETS
+) -> tuple[Path, int]:
     """Read the path in angle brackets that begins at `start`.
 
     A source route is recognised and dropped (RFC 5321 §4.1.1.3, appendix F.2). Octets beyond ASCII
@@ -131,8 +133,8 @@ def parse_path(octets: bytes, start: int = 0) -> tuple[Path, int]:
         if route is not None or local_part.lower() != b"postmaster":
             raise AddressError("An address needs a domain: <user@example.org>")
         return Path(local_part), found.end()
-    if len(local_part) > MAX_LOCAL_PART_OCTETS:
-        raise AddressError(f"Local part over {MAX_LOCAL_PART_OCTETS} octets")
+    if len(local_part) > max_local_part_octets:
+        raise AddressError(f"Local part over {max_local_part_octets} octets")
     _check_domain(domain)
     mailbox = b"%b@%b" % (local_part, domain)
     if len(mailbox) > MAX_MAILBOX_OCTETS:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, get_args
 
-from pillarbox.protocol.address import AddressError, Path, parse_path
+from pillarbox.protocol.address import MAX_MAILBOX_OCTETS, AddressError, Path, parse_path
 from pillarbox.protocol.client_event import Outcome, RecipientOutcome
 from pillarbox.protocol.data_writer import DataWriter
 from pillarbox.protocol.dsn import MailDsn, Notify, RcptDsn, encode_orcpt, encode_xtext, parse_envid
@@ -281,11 +281,13 @@ def _rcpt_parameters(dsn: RcptDsn) -> bytes:
 def _path(address: str | Path) -> bytes:
     """Check an address, and give what goes between the brackets.
 
-    The same grammar as on the server's side: no control character gets through it.
+    The same grammar as on the server's side: no control character gets through it. A local part of
+    more than 64 octets is the other server's to refuse (RFC 5321 §4.5.3.1 asks for no limits where
+    there need be none): GNU Mailman makes such addresses, of a list's name and a token.
     """
     try:
         octets = address.octets if isinstance(address, Path) else address.encode()
-        path, end = parse_path(b"<%b>" % octets)
+        path, end = parse_path(b"<%b>" % octets, max_local_part_octets=MAX_MAILBOX_OCTETS)
     except UnicodeEncodeError:
         raise AddressError(f"{address!r}: Not valid UTF-8") from None
     except AddressError as error:
