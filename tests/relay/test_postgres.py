@@ -378,6 +378,17 @@ async def test_a_limit_of_sessions_for_all_nodes(open_spool: Opener, database: s
     assert await second.enter("c.test", 1)
 
 
+async def test_the_sessions_of_a_node_whose_connection_is_gone(
+    open_spool: Opener, database: str
+) -> None:
+    dead, other = await open_spool(name="dead"), await open_spool()
+    assert await dead.enter("b.test", 1)
+    assert not await other.enter("b.test", 1)
+    ((process,),) = ask(database, "SELECT pid FROM pillarbox.sessions")
+    ask(database, "SELECT pg_terminate_backend(%s, 5000)", process)
+    assert await other.enter("b.test", 1)
+
+
 async def test_the_sessions_of_a_dead_node(open_spool: Opener, database: str) -> None:
     dead, other = await open_spool(), await open_spool()
     assert await dead.enter("b.test", 1)

@@ -136,6 +136,7 @@ FIRST: Final = Migration(
             node text,
             count integer NOT NULL,
             seen float8 NOT NULL,
+            pid integer NOT NULL,
             PRIMARY KEY (destination, node)
         )
         """,

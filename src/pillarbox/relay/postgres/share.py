@@ -1,8 +1,9 @@
 """How many sessions all nodes together have with a destination, so that they keep to one limit.
 
 Each node has a row for each destination that it has sessions with, and writes into it how many
-there are: not one more or one less, but the number, so that nothing adds up to a fault. Rows that
-nobody has touched for a while are a dead node's, and count no more. None of this outlives the
+there are: not one more or one less, but the number, so that nothing adds up to a fault. A row
+counts while the connection that wrote it is there, which ends with its process, and was heard of
+lately: the connection of a machine that lost its power stays for long. None of this outlives the
 server, and no commit waits for its disk: after a crash there may be too many for a moment.
 """
 
@@ -23,17 +24,22 @@ ALIVE_SECONDS: Final = 90.0
 LOCK: Final = "SELECT pg_advisory_xact_lock(1348628856, hashtext(%s))"
 
 ENTER: Final = """
-    INSERT INTO sessions (destination, node, count, seen)
-    SELECT %(destination)s, %(node)s, %(count)s, %(now)s
+    INSERT INTO sessions (destination, node, count, seen, pid)
+    SELECT %(destination)s, %(node)s, %(count)s, %(now)s, pg_backend_pid()
     WHERE %(count)s + (
         SELECT coalesce(sum(s.count), 0) FROM sessions AS s
         WHERE s.destination = %(destination)s AND s.node <> %(node)s AND s.seen > %(alive)s
+        AND EXISTS (SELECT FROM pg_stat_get_activity(s.pid))
     ) <= %(most)s
-    ON CONFLICT (destination, node) DO UPDATE SET count = excluded.count, seen = excluded.seen
+    ON CONFLICT (destination, node) DO UPDATE
+    SET count = excluded.count, seen = excluded.seen, pid = excluded.pid
     RETURNING count
 """
 
-LEAVE: Final = "UPDATE sessions SET count = %s, seen = %s WHERE destination = %s AND node = %s"
+LEAVE: Final = """
+    UPDATE sessions SET count = %s, seen = %s, pid = pg_backend_pid()
+    WHERE destination = %s AND node = %s
+"""
 
 
 class Sessions:
