@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
+from pillarbox.protocol.address import MAX_LOCAL_PART_OCTETS
 from pillarbox.protocol.extension import Offer
 from pillarbox.protocol.sasl import STANDARD_MECHANISMS, MechanismFactory
 
@@ -38,6 +39,7 @@ class Config:
         hostname: The name in the greeting; the machine's where it is not given.
         max_message_bytes: See `Offer`; 0 is no limit.
         max_recipients: See `Offer`.
+        max_local_part_octets: See `Offer`.
         max_connections: The most connections at once; a further one gets 421. Each idle one costs
             some 3 KiB, each that sends a large message some 0.5 MiB.
         max_connections_per_ip: The same for one client, so that no single one can keep all others
@@ -75,6 +77,7 @@ class Config:
     hostname: str = field(default_factory=machine_hostname)
     max_message_bytes: int = 33_554_432
     max_recipients: int = 1000
+    max_local_part_octets: int = MAX_LOCAL_PART_OCTETS
     max_connections: int = 1000
     max_connections_per_ip: int = 100
     idle_timeout_seconds: float = 300.0
@@ -126,6 +129,7 @@ class Config:
                 hostname=self.hostname,
                 max_message_bytes=self.max_message_bytes,
                 max_recipients=self.max_recipients,
+                max_local_part_octets=self.max_local_part_octets,
                 max_errors=self.max_errors,
                 idle_timeout_seconds=self.idle_timeout_seconds,
                 accept_bare_newlines=self.accept_bare_newlines,

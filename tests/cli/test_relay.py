@@ -120,6 +120,18 @@ def test_a_large_message(tmp_path: Path) -> None:
         assert program.stop()[0] == 0
 
 
+def test_addresses_with_tokens_in_them(tmp_path: Path) -> None:
+    """Such as lists and senders make that want to know whose mail came back."""
+    sender = f"<bounces+{'0123456789abcdef' * 6}@example.org>"
+    with relaying(tmp_path, to=free_port()) as (program, port):
+        with Client(port) as client:
+            assert client.say("EHLO client.test").startswith("250")
+            assert client.say(f"MAIL FROM:{sender}").startswith("250 ")
+            assert client.say(f"RCPT TO:{sender}").startswith("250 ")
+            assert client.say(f"RCPT TO:<{'a' * 250}@example.org>").startswith("501 ")
+        assert program.stop()[0] == 0
+
+
 def test_a_sender_is_told(tmp_path: Path) -> None:
     (tmp_path / "hop.py").write_text(REFUSES)
     with (

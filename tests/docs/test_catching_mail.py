@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,7 @@ ID = re.compile(r'"[A-Za-z0-9_-]{22}"')
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not here")
-def test_the_examples() -> None:
+def test_the_examples(tmp_path: Path) -> None:
     blocks = list(BLOCK.finditer(PAGE.read_text(encoding="utf-8")))
     assert len(blocks) >= 8
     arguments = ("catch", "--chaos", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0")
@@ -34,6 +35,7 @@ def test_the_examples() -> None:
             code = block["code"].replace("http://127.0.0.1:8025", address)
             done = subprocess.run(
                 ["sh", "-ec", code.replace("curl -s ", "curl -sSf ")],
+                cwd=tmp_path,
                 capture_output=True,
                 text=True,
                 timeout=TIME_LIMIT_SECONDS,

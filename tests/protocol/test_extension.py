@@ -79,6 +79,7 @@ def test_no_hostname(hostname: str) -> None:
 LEAST = {
     "max_message_bytes": 0,
     "max_recipients": 1,
+    "max_local_part_octets": 64,
     "max_command_octets": 512,
     "max_errors": 1,
     "whole_body_octets": 0,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pillarbox.protocol.state import COMMANDS, LMTP_COMMANDS, State
+from pillarbox.protocol.error import RemoteProtocolError
+from pillarbox.protocol.event import Mail, Rcpt
+from pillarbox.protocol.state import COMMANDS, LMTP_COMMANDS, State, commands_of
 
 COMMAND_STATES = [state for state in State if state <= State.CHUNKS]
 
@@ -49,3 +51,24 @@ def test_lmtp_says_lhlo() -> None:
 def test_commands_are_read_up_to_chunks() -> None:
     # server.py asks `state <= CHUNKS` on its fast path.
     assert set(COMMAND_STATES) == set(LEGAL)
+
+
+@pytest.mark.parametrize("is_lmtp", [False, True])
+def test_longer_addresses(*, is_lmtp: bool) -> None:
+    """RFC 5321 §4.5.3.1.1 has 64 octets; §4.5.3.1 would rather have no limit at all."""
+    usual = commands_of(is_lmtp=is_lmtp, max_local_part_octets=64)
+    assert usual == (LMTP_COMMANDS if is_lmtp else COMMANDS)
+    longer = commands_of(is_lmtp=is_lmtp, max_local_part_octets=200)
+    assert set(longer) == set(usual)
+    for verb, argument in ((b"MAIL", b"FROM:<%b@x.test>"), (b"RCPT", b"TO:<%b@x.test>")):
+        assert (longer[verb].legal, longer[verb].refusals) == (
+            usual[verb].legal,
+            usual[verb].refusals,
+        )
+        with pytest.raises(RemoteProtocolError, match="Local part over 64 octets"):
+            usual[verb].parse(argument % (b"a" * 65))
+        parsed = longer[verb].parse(argument % (b"a" * 200))
+        assert isinstance(parsed, Mail | Rcpt)
+        assert parsed.path.local_part == "a" * 200
+        with pytest.raises(RemoteProtocolError, match="Local part over 200 octets"):
+            longer[verb].parse(argument % (b"a" * 201))

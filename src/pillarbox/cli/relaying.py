@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from pillarbox.cli.errors import Failure
@@ -19,7 +20,7 @@ from pillarbox.cli.spool_place import open_spool
 from pillarbox.envelope import Session
 from pillarbox.handler import AnyHandler
 from pillarbox.listen import ListenAddress
-from pillarbox.protocol.address import Path
+from pillarbox.protocol.address import MAX_MAILBOX_OCTETS, Path
 from pillarbox.relay.dsn import Reporter
 from pillarbox.relay.event import RelayCounters
 from pillarbox.relay.intake import Intake
@@ -92,6 +93,9 @@ def serve_relay(
         Failure: It cannot listen, or the spool cannot be used.
     """
     running = _Running(options, front)
+    # Addresses that bounces go to have tokens in them, or the recipient's own address.
+    config = replace(listening.config, max_local_part_octets=MAX_MAILBOX_OCTETS)
+    listening = replace(listening, config=config)
     run(
         running.opening,
         listening,

@@ -9,7 +9,15 @@ from __future__ import annotations
 import ipaddress
 import re
 
-__all__ = ["AddressError", "Path", "parse_client_name", "parse_domain", "parse_path"]
+__all__ = [
+    "MAX_LOCAL_PART_OCTETS",
+    "MAX_MAILBOX_OCTETS",
+    "AddressError",
+    "Path",
+    "parse_client_name",
+    "parse_domain",
+    "parse_path",
+]
 
 # RFC 5321 §4.5.3.1.1 to .3; 256 octets of path are 254 of mailbox and two brackets.
 MAX_LOCAL_PART_OCTETS = 64

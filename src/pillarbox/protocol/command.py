@@ -11,7 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
-from pillarbox.protocol.address import AddressError, Path, parse_client_name, parse_path
+from pillarbox.protocol.address import (
+    MAX_LOCAL_PART_OCTETS,
+    AddressError,
+    Path,
+    parse_client_name,
+    parse_path,
+)
 from pillarbox.protocol.dsn import (
     MailDsn,
     Notify,
@@ -192,11 +198,11 @@ def _hello_domain(argument: bytes, verb: str) -> str:
         raise _syntax(f"Syntax: {verb} your.domain or {verb} [192.0.2.1]") from None
 
 
-def parse_mail(argument: bytes) -> Mail:
+def parse_mail(argument: bytes, max_local_part_octets: int = MAX_LOCAL_PART_OCTETS) -> Mail:
     """Read MAIL's argument: the reverse-path and parameters (§4.1.1.2)."""
     rest = _after_keyword(argument, b"FROM:", "MAIL FROM:<address>")
     try:
-        path, end = parse_path(rest)
+        path, end = parse_path(rest, max_local_part_octets=max_local_part_octets)
     except AddressError as error:
         raise RemoteProtocolError(str(error), reply=BAD_SENDER.saying(str(error))) from None
     raw = _parameters(rest, end)
@@ -265,11 +271,11 @@ def _body_type(value: str | None) -> BodyType:
             raise _syntax("BODY is 7BIT, 8BITMIME or BINARYMIME")
 
 
-def parse_rcpt(argument: bytes) -> Rcpt:
+def parse_rcpt(argument: bytes, max_local_part_octets: int = MAX_LOCAL_PART_OCTETS) -> Rcpt:
     """Read RCPT's argument: the forward-path and parameters (§4.1.1.3)."""
     rest = _after_keyword(argument, b"TO:", "RCPT TO:<address>")
     try:
-        path, end = parse_path(rest)
+        path, end = parse_path(rest, max_local_part_octets=max_local_part_octets)
     except AddressError as error:
         raise RemoteProtocolError(str(error), reply=BAD_RECIPIENT.saying(str(error))) from None
     if path.is_null:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pillarbox.protocol.address import AddressError, parse_domain
+from pillarbox.protocol.address import MAX_LOCAL_PART_OCTETS, AddressError, parse_domain
 from pillarbox.protocol.reply import Reply
 from pillarbox.protocol.sasl import MechanismFactory
 from pillarbox.protocol.xclient import ATTRIBUTES
@@ -27,6 +27,8 @@ class Offer:
             0 is no limit. 32 MiB is what mail with attachments needs and what `smtpd` had.
         max_recipients: The most recipients of one message, announced as LIMITS RCPTMAX (RFC 9422).
             RFC 5321 §4.5.3.1.8 wants 100 at least.
+        max_local_part_octets: The longest local part of an address. RFC 5321 §4.5.3.1.1 wants 64 to
+            be taken; lists and senders that count bounces write longer ones, with tokens in them.
         max_command_octets: The longest command line, CRLF counted. RFC 5321 §4.5.3.1.4 wants 512,
             and what the extensions add for their parameters (RFC 3461 and 4954: 500 each).
         max_errors: After this many commands that made no sense, or senders and recipients that the
@@ -55,6 +57,7 @@ class Offer:
     hostname: str
     max_message_bytes: int = 33_554_432
     max_recipients: int = 1000
+    max_local_part_octets: int = MAX_LOCAL_PART_OCTETS
     max_command_octets: int = 2048
     max_errors: int = 100
     whole_body_octets: int = 65_536
@@ -92,6 +95,7 @@ class Offer:
         for name, least in (
             ("max_message_bytes", 0),
             ("max_recipients", 1),
+            ("max_local_part_octets", MAX_LOCAL_PART_OCTETS),
             ("max_command_octets", 512),
             ("max_errors", 1),
             ("whole_body_octets", 0),

@@ -53,7 +53,7 @@ from pillarbox.protocol.note import MessageAnswered
 from pillarbox.protocol.replies import GOODBYE, MESSAGE_ACCEPTED, RECIPIENT_OK, SENDER_OK
 from pillarbox.protocol.reply import Reply
 from pillarbox.protocol.session import MAX_REPLIES_WAITING, ServerSession
-from pillarbox.protocol.state import COMMANDS, LMTP_COMMANDS, State
+from pillarbox.protocol.state import State, commands_of
 
 __all__ = ["MESSAGE_ACCEPTED", "RECIPIENT_OK", "SENDER_OK", "ServerConnection"]
 
@@ -234,7 +234,9 @@ class ServerConnection(ServerSession):
             self._refuse(replies.BARE_NEWLINE)
             return None
         verb, argument = command.split_verb(line)
-        row = (LMTP_COMMANDS if self.offer.is_lmtp else COMMANDS).get(verb)
+        row = commands_of(
+            is_lmtp=self.offer.is_lmtp, max_local_part_octets=self.offer.max_local_part_octets
+        ).get(verb)
         if row is None:
             self._refuse_unknown(line, verb)
             return None

@@ -9,14 +9,16 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Final
 
 from pillarbox.protocol import command
+from pillarbox.protocol.address import MAX_LOCAL_PART_OCTETS
 from pillarbox.protocol.command import Command
 from pillarbox.protocol.reply import Reply
 
-__all__ = ["COMMANDS", "LMTP_COMMANDS", "Row", "State"]
+__all__ = ["COMMANDS", "LMTP_COMMANDS", "Row", "State", "commands_of"]
 
 
 class State(enum.IntEnum):
@@ -159,3 +161,21 @@ LMTP_COMMANDS: Final[Mapping[bytes, Row]] = {
     b"LHLO": _row("LHLO", command.parse_ehlo),
     **{verb: _lmtp(row) for verb, row in COMMANDS.items() if verb not in (b"EHLO", b"HELO")},
 }
+
+
+@cache
+def commands_of(*, is_lmtp: bool, max_local_part_octets: int) -> Mapping[bytes, Row]:
+    """Give the table of a server that takes addresses of this length."""
+    table = LMTP_COMMANDS if is_lmtp else COMMANDS
+    if max_local_part_octets == MAX_LOCAL_PART_OCTETS:
+        return table
+    parsers = {b"MAIL": command.parse_mail, b"RCPT": command.parse_rcpt}
+    return {
+        **table,
+        **{
+            verb: replace(
+                table[verb], parse=partial(parse, max_local_part_octets=max_local_part_octets)
+            )
+            for verb, parse in parsers.items()
+        },
+    }
