@@ -8,6 +8,8 @@ PYTHON  := $(firstword $(shell tools/find-python $(VERSIONS)))
 PYTHONS := $(shell tools/find-python $(VERSIONS))
 OTHERS  := $(patsubst %,.venv-%/.done,$(foreach python,$(filter-out $(PYTHON),$(PYTHONS)),\
              $(shell $(python) -c 'import sys; print("%d.%d" % sys.version_info[:2])')))
+# Many tests wait for a process or a client, so twice as many at once as there are cores.
+WORKERS := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 BIN      = .venv/bin
 ARGS    ?=
 
@@ -24,7 +26,7 @@ demo: .venv/.done  ## the same, filled with all kinds of mail
 test: .venv/.done $(OTHERS)  ## all tests, on every Python found
 	@set -e; once=; interop=all; for env in .venv $(OTHERS:/.done=); do \
 	    echo "== $$($$env/bin/python --version)"; \
-	    PILLARBOX_INTEROP=$$interop $$env/bin/python -m pytest -q -n auto --dist worksteal $$once $(ARGS); \
+	    PILLARBOX_INTEROP=$$interop $$env/bin/python -m pytest -q -n $(WORKERS) --dist worksteal $$once $(ARGS); \
 	    once="--ignore=tests/soak --ignore=tests/crash --ignore=tests/browser"; interop=tls; \
 	done
 
