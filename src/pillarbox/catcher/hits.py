@@ -7,6 +7,7 @@ the ways around it.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 from pillarbox.catcher.condition import Condition
 from pillarbox.catcher.index import IS_GONE
@@ -20,7 +21,9 @@ __all__ = ["choose", "counts_and_piece"]
 MANY_FOUND = 10_000
 
 
-def choose(connection: sqlite3.Connection, numbers: Condition, *, is_indexed: bool) -> None:
+def choose(
+    connection: sqlite3.Connection, numbers: Sequence[Condition], *, is_indexed: bool
+) -> None:
     """Put what was found into the table `chosen`.
 
     Args:
@@ -29,7 +32,8 @@ def choose(connection: sqlite3.Connection, numbers: Condition, *, is_indexed: bo
         is_indexed: Whether there is an index, which may know of messages that are gone.
     """
     connection.execute("DELETE FROM chosen")
-    connection.execute(f"INSERT OR IGNORE INTO chosen {numbers.sql}", numbers.values)
+    for some in numbers:
+        connection.execute(f"INSERT OR IGNORE INTO chosen {some.sql}", some.values)
     if is_indexed:
         connection.execute(
             "DELETE FROM chosen WHERE number IN"

@@ -169,7 +169,10 @@ def commands_of(*, is_lmtp: bool, max_local_part_octets: int) -> Mapping[bytes, 
     table = LMTP_COMMANDS if is_lmtp else COMMANDS
     if max_local_part_octets == MAX_LOCAL_PART_OCTETS:
         return table
-    parsers = {b"MAIL": command.parse_mail, b"RCPT": command.parse_rcpt}
+    parsers: dict[bytes, Callable[..., Command]] = {
+        b"MAIL": command.parse_mail,
+        b"RCPT": command.parse_rcpt,
+    }
     return {
         **table,
         **{
