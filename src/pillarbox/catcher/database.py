@@ -24,6 +24,8 @@ from pillarbox.catcher.schema import NotOurs, migrate
 
 __all__ = ["Database"]
 
+CACHE_KIB = 4096
+
 
 class Database:
     """Connections to SQLite, with our tables; safe from every thread.
@@ -75,6 +77,8 @@ class Database:
                 connection.create_function("header_has", 3, header_has, deterministic=True)
                 connection.create_function("pieces", 1, pieces, deterministic=True)
                 connection.execute("PRAGMA temp_store = MEMORY")
+                # A search that nearly all messages match does not fit into SQLite's 2 MB.
+                connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
                 if path is not None:
                     connection.execute("PRAGMA journal_mode = WAL")
                     connection.execute("PRAGMA synchronous = NORMAL")
