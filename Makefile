@@ -10,12 +10,18 @@ OTHERS  := $(patsubst %,.venv-%/.done,$(foreach python,$(filter-out $(PYTHON),$(
              $(shell $(python) -c 'import sys; print("%d.%d" % sys.version_info[:2])')))
 # Many tests wait for a process or a client, so twice as many at once as there are cores.
 WORKERS := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+# What takes long because of other programs or the disk, whatever the Python: on the first one only.
+ONCE     = tests/browser tests/crash tests/docs tests/soak tests/test_demo.py \
+           tests/interop/test_next_hops.py tests/relay/test_postgres.py \
+           tests/relay/test_sqlite_durability.py
 BIN      = .venv/bin
 ARGS    ?=
 
-.PHONY: run demo test interop-clients postgres mailman-tests mailpit-clients chromium \
+.PHONY: run environments demo test interop-clients postgres mailman-tests mailpit-clients chromium \
         browser-tests screenshots cpython-tests smtpd-faults check cov fuzz soak crash crash-cluster \
         bench bench-catch bench-relay docs clean
+
+environments: .venv/.done $(OTHERS)  ## all that `make test` needs; with -j at the same time
 
 run: .venv/.done  ## catch mail on 127.0.0.1:1025 and show it
 	@$(BIN)/pillarbox catch $(ARGS)
@@ -27,7 +33,7 @@ test: .venv/.done $(OTHERS)  ## all tests, on every Python found
 	@set -e; once=; interop=all; for env in .venv $(OTHERS:/.done=); do \
 	    echo "== $$($$env/bin/python --version)"; \
 	    PILLARBOX_INTEROP=$$interop $$env/bin/python -m pytest -q -n $(WORKERS) --dist worksteal $$once $(ARGS); \
-	    once="--ignore=tests/soak --ignore=tests/crash --ignore=tests/browser"; interop=tls; \
+	    once="$(addprefix --ignore=,$(ONCE))"; interop=tls; \
 	done
 
 interop-clients: .venv/.done  ## install the mail clients that the tests send with
