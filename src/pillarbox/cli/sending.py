@@ -129,13 +129,14 @@ class _Load:
 
     async def _connect(self) -> None:
         """Send what is left over one connection after the other, until none can be made."""
-        while self.left:
+        while self.left > 0:
             has_begun = False
             try:
                 async with self._sending.access.session() as client:
                     has_begun = True
-                    await self._send(client)
-                    while self.left and client.is_open:
+                    if self.left > 0:  # others may have sent all of it meanwhile
+                        await self._send(client)
+                    while self.left > 0 and client.is_open:
                         await self._send(client)
             except (OSError, SessionError) as error:
                 self.error = self.error or error
