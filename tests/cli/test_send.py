@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import os
 import re
 import socket
@@ -9,14 +11,18 @@ import socketserver
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from pillarbox import Config, ThreadServer
 from pillarbox.cli import pillarbox
+from pillarbox.cli.sending import _Load
 from pillarbox.envelope import Session
 from pillarbox.handler import Reject
 from pillarbox.protocol.reply import Reply
@@ -319,6 +325,31 @@ def test_filling_a_server(server: str, recorder: Recorder, connections: str) -> 
     assert len(recorder.messages) == 20
     sessions = {message.session.id for message in recorder.messages}
     assert len(sessions) <= int(connections)
+
+
+def test_a_connection_that_comes_up_when_all_is_sent() -> None:
+    """It has nothing to send; once it sent one more, and then without end."""
+    all_sent = asyncio.Event()
+    sessions = itertools.count()
+    sent: list[int] = []
+
+    @asynccontextmanager
+    async def session() -> AsyncIterator[object]:
+        if next(sessions):
+            await all_sent.wait()
+        await asyncio.sleep(0)  # the other one begins
+        yield SimpleNamespace(is_open=True)
+
+    async def over(client: object, number: int) -> object:
+        sent.append(number)
+        assert len(sent) <= 3
+        if len(sent) == 3:
+            all_sent.set()
+        return SimpleNamespace(is_accepted=True)
+
+    sending: Any = SimpleNamespace(access=SimpleNamespace(session=session), over=over)
+    asyncio.run(_Load(sending, 3, lambda: None).run(2))
+    assert sent == [0, 1, 2]
 
 
 def test_many_texts_are_different_messages(server: str, recorder: Recorder) -> None:
