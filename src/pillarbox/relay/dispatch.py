@@ -219,10 +219,6 @@ class Dispatcher:
         numbers = statistics.destinations.values()
         self._shared.backlog.correct(sum(queued + active for queued, active, _ in numbers))
 
-    def soon(self, when: float) -> None:
-        """Look at the spool at this time, if not before."""
-        self._look_at = min(self._look_at, when)
-
     async def _follow(self) -> None:
         """Do what other processes ask for, such as `pillarbox queue`."""
         spool = self._shared.spool
