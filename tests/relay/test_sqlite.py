@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from pillarbox.relay.row import lane_of
+from pillarbox.relay.sealed import digest_of
 from pillarbox.relay.spool import (
     Backoff,
     Lease,
@@ -33,7 +34,6 @@ from pillarbox.relay.spool import (
     SpoolFull,
 )
 from pillarbox.relay.sqlite import SqliteSpool, query
-from pillarbox.relay.sqlite.body import digest_of
 from pillarbox.relay.sqlite.disk import FileLock
 from pillarbox.relay.sqlite.lease import LANES_OF_DESTINATION, WAITING_IN_LANE
 from pillarbox.relay.sqlite.schema import FORMAT, connect, explain, prepare

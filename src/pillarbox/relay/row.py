@@ -3,7 +3,7 @@
 Destinations have numbers, and senders a small number by chance; a *lane* is both together. All
 that waits is found by one index over lanes and times: a lane's first is a look-up, and going from
 lane to lane is one for each, however much waits in it. Taking from the lanes of a destination by
-turns is what makes delivery fair among senders.
+turns is what makes delivery fair among senders. What is put: sealed.py; who is leased: leasing.py.
 """
 
 from __future__ import annotations

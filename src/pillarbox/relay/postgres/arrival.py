@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from pillarbox.relay.postgres.body import LargeBodies, Sealed
+from pillarbox.relay.postgres.body import LargeBodies
 from pillarbox.relay.postgres.link import Connection
 from pillarbox.relay.postgres.row import BODIES, MESSAGES, RECIPIENTS, insert
 from pillarbox.relay.postgres.writer import Transaction
@@ -19,18 +18,10 @@ from pillarbox.relay.row import (
     message_row,
     new_recipients,
 )
-from pillarbox.relay.spool import Backoff, NewMessage, SpoolError, Stored
+from pillarbox.relay.sealed import Put
+from pillarbox.relay.spool import Backoff, SpoolError, Stored
 
-__all__ = ["Arrivals", "Put"]
-
-
-@dataclass(frozen=True, slots=True)
-class Put:
-    """A message to be added."""
-
-    message: NewMessage
-    body: Sealed
-    lease_seconds: float | None = None
+__all__ = ["Arrivals"]
 
 
 FIND_DESTINATIONS: Final = (

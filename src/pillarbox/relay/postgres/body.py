@@ -12,11 +12,11 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from pillarbox.relay.postgres.clock import DatabaseClock
 from pillarbox.relay.postgres.link import Database, Pool
+from pillarbox.relay.sealed import Sealed, digest_of
 from pillarbox.relay.spool import SpoolError
 
 __all__ = [
@@ -24,9 +24,7 @@ __all__ = [
     "BodyDraft",
     "ChunkTable",
     "LargeBodies",
-    "Sealed",
     "checked",
-    "digest_of",
 ]
 
 # What is in memory as a whole, here and there, is no larger.
@@ -40,21 +38,6 @@ CONNECTIONS: Final = 4
 
 # What nobody names after so long is nobody's. No client takes so long for one message.
 ORPHAN_SECONDS: Final = 86_400.0
-
-
-def digest_of(octets: bytes) -> bytes:
-    """Give what a body is known by."""
-    return hashlib.sha256(octets).digest()
-
-
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    """A body that is complete: octets, or the name of the large one."""
-
-    size: int
-    digest: bytes
-    octets: bytes | None = None
-    file: str | None = None
 
 
 class LargeBodies(Protocol):

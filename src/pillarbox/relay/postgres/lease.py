@@ -7,12 +7,20 @@ now. What is leased is read once more under the lock: it may have changed before
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
-from pillarbox.relay.postgres.body import digest_of
+from pillarbox.relay.leasing import (
+    Late,
+    LeaseAll,
+    Next,
+    Renewal,
+    attempts,
+    by_destination,
+    late_rows,
+    lease_of,
+)
 from pillarbox.relay.postgres.link import Connection
 from pillarbox.relay.postgres.query import destination_lanes, due, next_due
 from pillarbox.relay.postgres.row import FREE, condition, load, lock, ours, storable
@@ -26,47 +34,10 @@ from pillarbox.relay.row import (
     id_of,
     number_of,
 )
-from pillarbox.relay.spool import Backoff, Lease, Selection
+from pillarbox.relay.sealed import digest_of
+from pillarbox.relay.spool import Backoff, Lease
 
-__all__ = ["CHOOSE", "QUEUED", "Late", "LeaseAll", "Leases", "Next", "Renewal"]
-
-
-@dataclass(frozen=True, slots=True)
-class Next:
-    """What is due for a destination, to be leased."""
-
-    destination: str
-    now: float
-    limit: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseAll:
-    """What is selected, to be leased."""
-
-    selection: Selection
-    now: float
-    limit: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Late:
-    """Messages whose senders have something to be told, to be leased."""
-
-    numbers: Sequence[int]
-    now: float
-    created_before: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Renewal:
-    """A lease to be made longer."""
-
-    lease: Lease
-    expires: float
+__all__ = ["CHOOSE", "QUEUED", "Leases"]
 
 
 # What is left of a lease that has ended.
@@ -175,20 +146,9 @@ class Leases:
         chosen = await self._by_turns(connection, destination, ask.now, ask.limit)
         given: list[tuple[Loaded, list[RecipientRow]]] = []
         for loaded in await load(connection, chosen):
-            rows = [
-                row
-                for row in loaded.recipients
-                if row.destination == destination and row.due is not None and row.due <= ask.now
-            ]
-            chance = self._chance()  # one, so that recipients of a message stay together
-            rows = [
-                row._replace(
-                    attempts=row.attempts + 1,
-                    next_attempt=ask.now + self._backoff.wait(row.attempts + 1, chance),
-                    is_attempt=True,
-                )
-                for row in rows
-            ]
+            rows = attempts(
+                loaded, destination, ask.now, backoff=self._backoff, chance=self._chance
+            )
             if rows:
                 given.append((loaded, rows))
         leases = await self._give_out(connection, given, ask.now + ask.seconds)
@@ -239,17 +199,7 @@ class Leases:
                 )
                 for row in rows
             ]
-            leases.append(
-                Lease(
-                    token=token,
-                    id=id_of(loaded.row.id),
-                    destination=loaded.destinations[rows[0].destination],
-                    recipients=tuple(row.leased() for row in rows),
-                    expires=expires,
-                    message=loaded.message(),
-                    size=loaded.row.size,
-                )
-            )
+            leases.append(lease_of(loaded, rows, token, expires))
         if values:
             await connection.execute(
                 GIVE_OUT, [list(column) for column in zip(*values, strict=True)]
@@ -274,11 +224,9 @@ class Leases:
         numbers = [number for (number,) in await found.fetchall()]
         await lock(connection, numbers)
         given = [
-            some
+            (loaded, rows)
             for loaded in await load(connection, numbers)
-            for some in _by_destination(
-                loaded, [row for row in loaded.recipients if row.is_free(ask.now)]
-            )
+            for rows in by_destination([row for row in loaded.recipients if row.is_free(ask.now)])
         ]
         return await self._give_out(connection, given, ask.now + ask.seconds)
 
@@ -292,16 +240,7 @@ class Leases:
         await lock(connection, ask.numbers)
         given: list[tuple[Loaded, Sequence[RecipientRow]]] = []
         for loaded in await load(connection, ask.numbers):
-            has_expired = loaded.row.expires <= ask.now
-            takes_long = loaded.row.created < ask.created_before
-            rows = [
-                row
-                for row in loaded.recipients
-                if not loaded.row.is_held
-                and row.is_free(ask.now)
-                and (has_expired or (takes_long and not row.is_delay_told))
-            ]
-            given += _by_destination(loaded, rows)
+            given += [(loaded, rows) for rows in by_destination(late_rows(loaded, ask))]
         return await self._give_out(connection, given, ask.now + ask.seconds)
 
     # What becomes of them
@@ -367,12 +306,3 @@ async def _with_octets(
         if hmac.compare_digest(digest_of(body), wanted[number].digest)
     }
     return [replace(lease, octets=octets.get(lease.id)) for lease in leases]
-
-
-def _by_destination(
-    loaded: Loaded, rows: Sequence[RecipientRow]
-) -> Iterator[tuple[Loaded, list[RecipientRow]]]:
-    """Part recipients of any destinations, for something else than an attempt."""
-    in_order = sorted(rows, key=lambda row: row.destination)
-    for _, some in groupby(in_order, key=lambda row: row.destination):
-        yield loaded, [row._replace(is_attempt=False) for row in some]

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from pillarbox.relay.postgres.arrival import Arrivals, Put
+from pillarbox.relay.postgres.arrival import Arrivals
 from pillarbox.relay.postgres.body import LargeBodies
 from pillarbox.relay.postgres.row import ours, storable
 from pillarbox.relay.postgres.writer import Transaction
 from pillarbox.relay.row import State, number_of
+from pillarbox.relay.sealed import Put
 from pillarbox.relay.spool import Lease, Outcome, Result, SpoolError
 
 __all__ = ["REMOVE_LEASED", "End", "Outcomes", "remove"]

@@ -11,20 +11,19 @@ import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Concatenate, Final, LiteralString, ParamSpec, TypeVar
 
+from pillarbox.relay.leasing import Late, LeaseAll, Next, Renewal
 from pillarbox.relay.postgres import query
-from pillarbox.relay.postgres.arrival import Arrivals, Put
+from pillarbox.relay.postgres.arrival import Arrivals
 from pillarbox.relay.postgres.body import (
     INLINE_OCTETS,
     BodyDraft,
     ChunkTable,
     LargeBodies,
-    Sealed,
     checked,
-    digest_of,
 )
 from pillarbox.relay.postgres.clock import DatabaseClock
 from pillarbox.relay.postgres.control import Control, Retry
-from pillarbox.relay.postgres.lease import Late, LeaseAll, Leases, Next, Renewal
+from pillarbox.relay.postgres.lease import Leases
 from pillarbox.relay.postgres.link import BY_INDEX, Connection, Database, Link, Pool
 from pillarbox.relay.postgres.listen import MAIL_SECONDS, Channel, Listener
 from pillarbox.relay.postgres.outcome import End, Outcomes
@@ -33,6 +32,7 @@ from pillarbox.relay.postgres.schema import migrate, prepare
 from pillarbox.relay.postgres.share import Sessions
 from pillarbox.relay.postgres.writer import InDoubt, Writer
 from pillarbox.relay.row import MessageRow, Tokens, id_of, number_of
+from pillarbox.relay.sealed import Put, Sealed, digest_of
 from pillarbox.relay.spool import (
     Backoff,
     Change,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from pillarbox.relay.row import (
     RecipientRow,
@@ -14,22 +13,14 @@ from pillarbox.relay.row import (
     message_row,
     new_recipients,
 )
-from pillarbox.relay.spool import Backoff, NewMessage, SpoolError, SpoolFull, Stored
-from pillarbox.relay.sqlite.body import Bodies, Sealed
+from pillarbox.relay.sealed import Put
+from pillarbox.relay.spool import Backoff, SpoolError, SpoolFull, Stored
+from pillarbox.relay.sqlite.body import Bodies
 from pillarbox.relay.sqlite.disk import Room
 from pillarbox.relay.sqlite.row import chunks, insert, marks
 from pillarbox.relay.sqlite.writer import Transaction
 
-__all__ = ["Arrivals", "Put"]
-
-
-@dataclass(frozen=True, slots=True)
-class Put:
-    """A message to be added."""
-
-    message: NewMessage
-    body: Sealed
-    lease_seconds: float | None = None
+__all__ = ["Arrivals"]
 
 
 class Arrivals:

@@ -16,15 +16,15 @@ import secrets
 import threading
 from collections.abc import AsyncGenerator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from pillarbox.relay.sealed import Sealed, digest_of
 from pillarbox.relay.spool import SpoolError, SpoolFull
 from pillarbox.relay.sqlite.disk import Room, sync_file, sync_folder
 from pillarbox.relay.sqlite.schema import explain
 
-__all__ = ["INLINE_OCTETS", "Bodies", "BodyDraft", "Sealed", "digest_of"]
+__all__ = ["INLINE_OCTETS", "Bodies", "BodyDraft"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -44,32 +44,6 @@ THREADS = 8
 
 # O_BINARY is Windows' own: elsewhere octets are octets.
 BINARY = getattr(os, "O_BINARY", 0)
-
-
-# From this on hashlib lets other threads run meanwhile. To be allowed on again takes longer than to
-# go through a small body in pieces below it.
-PIECE_OCTETS = 2047
-SMALL_OCTETS = 16_384
-
-
-def digest_of(octets: bytes) -> bytes:
-    """Give what a body is known by."""
-    if len(octets) > SMALL_OCTETS:
-        return hashlib.sha256(octets).digest()
-    digest = hashlib.sha256()
-    for at in range(0, len(octets), PIECE_OCTETS):
-        digest.update(octets[at : at + PIECE_OCTETS])
-    return digest.digest()
-
-
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    """A body that is complete: octets, or the name of the file that has them."""
-
-    size: int
-    digest: bytes
-    octets: bytes | None = None
-    file: str | None = None
 
 
 class Bodies:

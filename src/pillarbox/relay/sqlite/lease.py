@@ -4,54 +4,25 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from dataclasses import replace
 
-from pillarbox.relay.row import LANE_BITS, Loaded, RecipientRow, State, Tokens, id_of, number_of
-from pillarbox.relay.spool import Backoff, Lease, Selection
+from pillarbox.relay.leasing import (
+    Late,
+    LeaseAll,
+    Next,
+    Renewal,
+    attempts,
+    by_destination,
+    late_rows,
+    lease_of,
+)
+from pillarbox.relay.row import LANE_BITS, Loaded, RecipientRow, State, Tokens, number_of
+from pillarbox.relay.spool import Backoff, Lease
 from pillarbox.relay.sqlite.row import condition, free, load
 from pillarbox.relay.sqlite.token import is_ours
 from pillarbox.relay.sqlite.writer import Transaction
 
-__all__ = ["FREE", "QUEUED", "Late", "LeaseAll", "Leases", "Next", "Renewal"]
-
-
-@dataclass(frozen=True, slots=True)
-class Next:
-    """What is due for a destination, to be leased."""
-
-    destination: str
-    now: float
-    limit: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseAll:
-    """What is selected, to be leased."""
-
-    selection: Selection
-    now: float
-    limit: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Late:
-    """Messages whose senders have something to be told, to be leased."""
-
-    numbers: Sequence[int]
-    now: float
-    created_before: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Renewal:
-    """A lease to be made longer."""
-
-    lease: Lease
-    expires: float
+__all__ = ["FREE", "QUEUED", "Leases"]
 
 
 # What is left of a lease that has ended.
@@ -109,20 +80,9 @@ class Leases:
         numbers = self._by_turns(connection, destination, ask.now, ask.limit)
         leases = []
         for loaded in load(connection, numbers):
-            rows = [
-                row
-                for row in loaded.recipients
-                if row.destination == destination and row.due is not None and row.due <= ask.now
-            ]
-            chance = self._chance()  # one, so that recipients of a message stay together
-            rows = [
-                row._replace(
-                    attempts=row.attempts + 1,
-                    next_attempt=ask.now + self._backoff.wait(row.attempts + 1, chance),
-                    is_attempt=True,
-                )
-                for row in rows
-            ]
+            rows = attempts(
+                loaded, destination, ask.now, backoff=self._backoff, chance=self._chance
+            )
             leases.append(self._give_out(connection, loaded, rows, ask.now + ask.seconds))
         return leases
 
@@ -185,15 +145,7 @@ class Leases:
     def _lease_late(self, connection: sqlite3.Connection, ask: Late) -> list[Lease]:
         leases: list[Lease] = []
         for loaded in load(connection, ask.numbers):
-            has_expired = loaded.row.expires <= ask.now
-            takes_long = loaded.row.created < ask.created_before
-            rows = [
-                row
-                for row in loaded.recipients
-                if not loaded.row.is_held
-                and row.is_free(ask.now)
-                and (has_expired or (takes_long and not row.is_delay_told))
-            ]
+            rows = late_rows(loaded, ask)
             leases += self._give_out_uncounted(connection, loaded, rows, ask.now + ask.seconds)
         return leases
 
@@ -205,9 +157,7 @@ class Leases:
         expires: float,
     ) -> Iterator[Lease]:
         """Lease recipients of any destinations, for something else than an attempt."""
-        in_order = sorted(rows, key=lambda row: row.destination)
-        for _, some in groupby(in_order, key=lambda row: row.destination):
-            uncounted = [row._replace(is_attempt=False) for row in some]
+        for uncounted in by_destination(rows):
             yield self._give_out(connection, loaded, uncounted, expires)
 
     def _give_out(
@@ -237,15 +187,7 @@ class Leases:
                 for row in rows
             ],
         )
-        return Lease(
-            token=token,
-            id=id_of(loaded.row.id),
-            destination=loaded.destinations[rows[0].destination],
-            recipients=tuple(row.leased() for row in rows),
-            expires=expires,
-            message=loaded.message(),
-            size=loaded.row.size,
-        )
+        return lease_of(loaded, rows, token, expires)
 
     def renew(
         self, transaction: Transaction, renewals: Sequence[Renewal]

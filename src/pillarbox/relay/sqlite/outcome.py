@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from pillarbox.relay.row import State, number_of
+from pillarbox.relay.sealed import Put
 from pillarbox.relay.spool import Lease, Outcome, Result
-from pillarbox.relay.sqlite.arrival import Arrivals, Put
+from pillarbox.relay.sqlite.arrival import Arrivals
 from pillarbox.relay.sqlite.body import INLINE_OCTETS, Bodies
 from pillarbox.relay.sqlite.lease import FREE
 from pillarbox.relay.sqlite.row import chunks, marks

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
 from pillarbox.relay.clock import Clock, SystemClock
+from pillarbox.relay.leasing import Late, LeaseAll, Next, Renewal
 from pillarbox.relay.row import MessageRow, Tokens, id_of, number_of
+from pillarbox.relay.sealed import Put, Sealed, digest_of
 from pillarbox.relay.spool import (
     Backoff,
     Change,
@@ -29,19 +31,17 @@ from pillarbox.relay.spool import (
     Stored,
 )
 from pillarbox.relay.sqlite import query
-from pillarbox.relay.sqlite.arrival import Arrivals, Put
+from pillarbox.relay.sqlite.arrival import Arrivals
 from pillarbox.relay.sqlite.body import (
     CHUNK_OCTETS,
     INLINE_OCTETS,
     Bodies,
     BodyDraft,
-    Sealed,
     damaged,
-    digest_of,
 )
 from pillarbox.relay.sqlite.control import Control, recover
 from pillarbox.relay.sqlite.disk import FileLock, Room, sync_folder
-from pillarbox.relay.sqlite.lease import Late, LeaseAll, Leases, Next, Renewal
+from pillarbox.relay.sqlite.lease import Leases
 from pillarbox.relay.sqlite.outcome import End, Outcomes
 from pillarbox.relay.sqlite.schema import DATABASE, connect, connect_writer, explain, prepare
 from pillarbox.relay.sqlite.writer import CommitFailed, Writer
