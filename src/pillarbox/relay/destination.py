@@ -17,6 +17,7 @@ from typing import Any
 from pillarbox.log import visible
 from pillarbox.relay.delivery import Session
 from pillarbox.relay.lease import Held
+from pillarbox.relay.pace import Pace
 from pillarbox.relay.pool import Unreachable
 from pillarbox.relay.route import NoRoute
 from pillarbox.relay.schedule import Ready, Window
@@ -30,6 +31,8 @@ log = logging.getLogger("pillarbox")
 
 # A spool that cannot be used is asked again after so long.
 SPOOL_WAIT_SECONDS = 5.0
+# So many messages for each session that there may be are enough to have it busy.
+AHEAD = 4
 
 
 @dataclass(slots=True, eq=False)
@@ -58,6 +61,7 @@ class Destination:
         self._full_until = 0.0  # until when the server takes no more sessions than there are
         self._shared = shared
         self._ready = Ready()
+        self._pace = Pace(shared.clock.now)
         self._window = Window(shared.limits.first_sessions, shared.limits.most_sessions)
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: set[asyncio.Task[None]] = set()
@@ -90,14 +94,32 @@ class Destination:
 
     def takes(self, sender: str, octets: int) -> bool:
         """Tell whether a message that is put now may go straight to a session."""
+        return self._has_room(sender, octets) and not self._is_crowded
+
+    async def room(self, sender: str, octets: int) -> bool:
+        """Wait for room where there will be some in a moment; tell whether there is."""
+        if self._delivers() and self._is_crowded and not await self._pace.turn():
+            return False
+        return self._has_room(sender, octets)
+
+    @property
+    def _is_crowded(self) -> bool:
+        """Whether there is enough to do, and a message that comes later is done as soon."""
+        waiting = len(self._ready)
+        is_enough = waiting >= AHEAD * self._window.size or self._pace.is_awaited
+        return is_enough and self._pace.would_be_gone_soon(waiting)
+
+    def _has_room(self, sender: str, octets: int) -> bool:
         limits, shared = self._shared.limits, self._shared
         return (
-            self._runs()
-            and not self._is_down
+            self._delivers()
             and len(self._ready) < limits.ready_messages
             and self._ready.of(sender) < limits.ready_messages // 2
             and shared.memory_octets + octets <= limits.memory_octets
         )
+
+    def _delivers(self) -> bool:
+        return self._runs() and not self._is_down
 
     def add(self, lease: Lease) -> None:
         """Take a lease."""
@@ -173,6 +195,7 @@ class Destination:
 
     def tick(self, now: float) -> None:
         """Close sessions that have had nothing to do, and look whether it is time to try again."""
+        self._pace.tick(now)
         oldest = now - self._shared.limits.idle_seconds
         while self._idle and self._idle[0].since <= oldest:
             idle = self._idle.popleft()
@@ -235,12 +258,15 @@ class Destination:
 
     def _pop(self) -> Lease | None:
         lease = self._ready.pop()
-        if lease is not None and lease.octets is not None:
-            self._shared.memory_octets -= len(lease.octets)
+        if lease is not None:
+            self._pace.leave(may_follow=len(self._ready) < AHEAD * self._window.size)
+            if lease.octets is not None:
+                self._shared.memory_octets -= len(lease.octets)
         return lease
 
     def give_back_all(self, reply: str = "") -> None:
         """Let the spool have what waits."""
+        self._pace.stop()
         self._shared.memory_octets -= self._ready.octets
         leases = self._ready.clear()
         if leases:

@@ -76,6 +76,13 @@ class Dispatcher:
             self.destination(name).takes(sender, octets) for name in destinations
         )
 
+    async def room(self, destinations: set[str], sender: str, octets: int) -> bool:
+        """Wait a moment for room, if there will be some; tell whether the message may go."""
+        if len(destinations) > 1 or self._shared.recorder.is_stuck:
+            return False
+        (name,) = destinations
+        return await self.destination(name).room(sender, octets)
+
     def add(self, lease: Lease) -> None:
         """Take a lease."""
         self.destination(lease.destination).add(lease)

@@ -130,7 +130,8 @@ class Relay:
     async def submit(self, message: NewMessage, body: bytes | Draft) -> str:
         """Keep a message, and deliver it soon; give its name.
 
-        Where the spool is far behind, this takes its time, so that whoever sends slows down.
+        Where delivery is behind, this takes its time, so that whoever sends slows down: for half
+        a second where there will be room in memory by then, and for longer once much waits.
 
         Raises:
             SpoolFull: There is no room, or the backlog has outgrown its bound.
@@ -140,8 +141,9 @@ class Relay:
         self._backlog.check()
         octets = len(body) if isinstance(body, bytes) else 0
         destinations = {one.destination for one in message.recipients}
-        is_taken = not message.is_held and self._dispatcher.takes(
-            destinations, message.mail_from, octets
+        goes = destinations, message.mail_from, octets
+        is_taken = not message.is_held and (
+            self._dispatcher.takes(*goes) or await self._dispatcher.room(*goes)
         )
         stored = await self._spool.put(
             message, body, lease_seconds=limits.lease_seconds if is_taken else None

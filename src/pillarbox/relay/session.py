@@ -1,7 +1,7 @@
 """A session's life: it takes a lease, opens a connection if it has none, delivers, takes the next.
 
-One task for as long as it lasts. The outcome of a message is written while the next one is on its
-way. What there is to deliver, and what is learnt from how it went, is destination.py's.
+One task for as long as it lasts. Outcomes are written while the next messages are on their way.
+What there is to deliver, and what is learnt from how it went, is destination.py's.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from pillarbox.log import visible
 from pillarbox.relay.delivery import Attempt, Session, attempt
@@ -22,6 +22,10 @@ from pillarbox.relay.spool import Lease
 __all__ = ["Source", "deliver_all"]
 
 log = logging.getLogger("pillarbox")
+
+# So many outcomes of a session may be on their way to the spool, which likes to take many at once.
+# After a crash these messages are delivered again.
+UNWRITTEN: Final = 8
 
 
 class Source(Protocol):
@@ -70,7 +74,7 @@ class _Life:
         self._shared = shared
         self._session: Session | None = None
         self._held: Held | None = None  # until it is known what becomes of it
-        self._writing: asyncio.Task[None] | None = None
+        self._writing: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """See `deliver_all()`."""
@@ -86,8 +90,8 @@ class _Life:
             raise
         finally:
             await self._leave()
-            if self._writing is not None:
-                await self._writing
+            if self._writing:
+                await asyncio.wait(self._writing)
 
     async def _deliver(self, held: Held) -> None:
         shared = self._shared
@@ -102,14 +106,16 @@ class _Life:
             if (session := await self._open(held)) is None:
                 return
             made = await self._attempt(session, held)
-        if self._writing is not None:
-            await self._writing
+        if len(self._writing) >= UNWRITTEN:
+            await asyncio.wait(self._writing, return_when=asyncio.FIRST_COMPLETED)
         if made.is_void and (not made.fault or shared.is_closing):
             await self._return(held)
         else:
             self._held = None
             write = self._write(held, made, began, session)
-            self._writing = asyncio.get_running_loop().create_task(write)
+            task = asyncio.get_running_loop().create_task(write)
+            self._writing.add(task)
+            task.add_done_callback(self._writing.discard)
         self._source.learn(session, made.fault)
         is_worn = session.messages >= shared.limits.messages_per_session
         if is_worn or not session.client.is_open:

@@ -86,8 +86,8 @@ class Writer:
     Args:
         link: The connection.
         place: Which database it is, for people.
-        pace_seconds: Where many wait, the next batch begins no sooner than this after the last one:
-            a transaction costs a millisecond of CPU, whatever is in it.
+        pace_seconds: Where many wait, the next batch begins no sooner than this after the last one,
+            unless as many wait again: a transaction costs a millisecond of CPU, whatever is in it.
     """
 
     def __init__(self, link: Link, place: str, *, pace_seconds: float = 0.0) -> None:
@@ -99,6 +99,8 @@ class Writer:
         self._waiting: deque[_Change] = deque()
         self._task: asyncio.Task[None] | None = None
         self._cleaning: set[asyncio.Future[None]] = set()
+        self._enough = 0
+        self._rest: asyncio.Future[None] | None = None
         self._is_closed = False
 
     async def do(
@@ -121,11 +123,15 @@ class Writer:
         self._waiting.append(_Change(step, argument, octets, answered))
         if self._task is None:
             self._task = loop.create_task(self._run())
+        elif self._rest is not None and len(self._waiting) >= self._enough:
+            self._end_rest(self._rest)
         return await answered
 
     async def close(self) -> None:
         """Finish what waits, and end."""
         self._is_closed = True
+        if self._rest is not None:
+            self._end_rest(self._rest)
         if self._task is not None:
             await self._task
         if self._cleaning:
@@ -139,11 +145,28 @@ class Writer:
                 began = loop.time()
                 if changes := self._gather():
                     _resolve(changes, await self._write(changes))
-                    left = began + self._pace_seconds - loop.time()
-                    if len(changes) >= MANY_CHANGES and left > 0 and not self._is_closed:
-                        await asyncio.sleep(left)
+                    if len(changes) >= MANY_CHANGES:
+                        await self._pause(began + self._pace_seconds, len(changes))
         finally:
             self._task = None
+
+    async def _pause(self, until: float, enough: int) -> None:
+        """Wait for a time, or until so many wait."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= until or len(self._waiting) >= enough or self._is_closed:
+            return
+        self._enough = enough
+        self._rest = loop.create_future()
+        timer = loop.call_at(until, self._end_rest, self._rest)
+        try:
+            await self._rest
+        finally:
+            timer.cancel()
+            self._rest = None
+
+    def _end_rest(self, rest: asyncio.Future[None]) -> None:
+        if not rest.done():
+            rest.set_result(None)
 
     def _gather(self) -> list[_Change]:
         changes: list[_Change] = []
