@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias, get_args
 
 from pillarbox.protocol.address import MAX_MAILBOX_OCTETS, AddressError, Path, parse_path
@@ -116,16 +117,18 @@ class OutgoingMessage:
         if size is not None and size < 0:
             raise ValueError(f"size is {size}; a message has 0 octets at the least")
         self._sender = _path(mail_from)
-        recipients = [one if isinstance(one, Recipient) else Recipient(one) for one in rcpt_tos]
-        self._paths = [_path(one.address) for one in recipients]
-        self._addresses = [str(one.address) for one in recipients]
-        self._said = len(recipients)  # how many of them this server can be told of
+        addresses = [one.address if isinstance(one, Recipient) else one for one in rcpt_tos]
+        self._paths = [_path(address) for address in addresses]
+        self._addresses = [str(address) for address in addresses]
+        self._said = len(addresses)  # how many of them this server can be told of
         if b"" in self._paths:
             raise AddressError("A recipient is empty; write 'ann@example.org'")
         self._has_utf8_address = not all(map(bytes.isascii, (self._sender, *self._paths)))
         self._smtputf8 = smtputf8 or self._has_utf8_address
-        self._dsn = _mail_parameters(dsn)
-        self._rcpt_dsns = [_rcpt_parameters(one.dsn) for one in recipients]
+        self._dsn = b"" if dsn is NO_MAIL_DSN else _mail_parameters(dsn)
+        self._rcpt_dsns = [
+            _rcpt_parameters(one.dsn) if isinstance(one, Recipient) else b"" for one in rcpt_tos
+        ]
         self._requires_tls = requires_tls
         self._size = size if data is None else len(data)
         if body is None and data is not None and not data.isascii():
@@ -278,6 +281,7 @@ def _rcpt_parameters(dsn: RcptDsn) -> bytes:
     return text.encode()
 
 
+@lru_cache(maxsize=1024)
 def _path(address: str | Path) -> bytes:
     """Check an address, and give what goes between the brackets.
 

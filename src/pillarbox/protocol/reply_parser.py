@@ -83,6 +83,9 @@ class ReplyParser:
         while (end := buffer.data.find(b"\n", buffer.offset)) >= 0:
             line = buffer.data[buffer.offset : end + 1]
             buffer.offset = end + 1
+            if not self._lines and (known := self._known.get(line)) is not None:
+                self.lines = [line[:-2]]
+                return known
             if self._take(line):
                 return self._finish()
         # The line feed is still to come, so this line is one octet longer at the least.
@@ -112,12 +115,9 @@ class ReplyParser:
         self._octets = 0
         if len(self.lines) > 1:
             return _reply(self.lines)
-        line = self.lines[0]
-        reply = self._known.get(line)
-        if reply is None:
-            if len(self._known) >= MAX_KNOWN_REPLIES:
-                self._known.clear()
-            reply = self._known[line] = _reply(self.lines)
+        if len(self._known) >= MAX_KNOWN_REPLIES:
+            self._known.clear()
+        reply = self._known[self.lines[0] + b"\r\n"] = _reply(self.lines)
         return reply
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol, TypeAlias
 
 from pillarbox.envelope import Body, Envelope, Session
@@ -161,18 +161,20 @@ class Intake:
 
     def _message(self, session: Session, envelope: Envelope, *, now: float) -> NewMessage:
         mail = envelope.mail
-        recipients = {
-            (rcpt.path.mailbox, rcpt.dsn): NewRecipient(
+        recipients: Iterable[NewRecipient] = [
+            NewRecipient(
                 address=rcpt.path.mailbox,
                 destination=self._destination(session, rcpt.path),
                 dsn=rcpt.dsn,
             )
             for rcpt in envelope.rcpts
-        }
+        ]
+        if len(envelope.rcpts) > 1:  # who is named twice has it once
+            recipients = {(one.address, one.dsn): one for one in recipients}.values()
         login = f", login {session.identity}" if session.identity is not None else ""
         return NewMessage(
             mail_from=mail.path.mailbox,
-            recipients=tuple(recipients.values()),
+            recipients=tuple(recipients),
             created=now,
             expires=now + self._lifetime_seconds,
             is_smtputf8=mail.smtputf8,

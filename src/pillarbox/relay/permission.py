@@ -14,7 +14,6 @@ import ipaddress
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeAlias
 
@@ -33,6 +32,8 @@ Network: TypeAlias = IPv4Network | IPv6Network
 
 # Wider than any network of one's own: 10.0.0.0/8 is the largest private one there is.
 MIN_IPV4_PREFIX = 8
+# Of so many addresses it is known what they are.
+MAX_STANDINGS = 1024
 MIN_IPV6_PREFIX = 16
 # Wide, and nobody's on the Internet: unique local and link-local addresses (RFC 4193, RFC 4291).
 NOT_PUBLIC = (IPv6Network("fc00::/7"), IPv6Network("fe80::/10"))
@@ -64,6 +65,7 @@ class Permission:
     is_open_on_purpose: bool = False
     _trusted: tuple[Network, ...] = field(init=False, repr=False, compare=False)
     _relayed: frozenset[str] = field(init=False, repr=False, compare=False)
+    _standings: dict[str, tuple[bool, bool]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the values, and bring them into the form that is compared."""
@@ -76,6 +78,7 @@ class Permission:
                         " send mail to anybody, and spammers would; list networks of your own"
                     )
         object.__setattr__(self, "_trusted", trusted)
+        object.__setattr__(self, "_standings", {})
         object.__setattr__(self, "_relayed", frozenset(map(_listed_domain, self.domains)))
 
     def refusal(self, session: Session, path: Path) -> Reply | None:
@@ -97,12 +100,22 @@ class Permission:
             return self.allows_local and not is_told
         if session.xclient is not None and session.xclient.address is None:
             return False  # a front server speaks for somebody, and does not say for whom
-        address = _address(session.peer[0])
-        if address is None or _is_in(address, self.front_networks):
-            return False
-        if address.is_loopback and self.allows_local and not is_told:
-            return True
-        return _is_in(address, self._trusted)
+        is_listed, is_local = self._standing(session.peer[0])
+        return is_listed or (is_local and self.allows_local and not is_told)
+
+    def _standing(self, host: str) -> tuple[bool, bool]:
+        """Tell whether an address is listed, and whether it is local; a front server is neither."""
+        found = self._standings.get(host)
+        if found is None:
+            address = _address(host)
+            if address is None or _is_in(address, self.front_networks):
+                found = False, False
+            else:
+                found = _is_in(address, self._trusted), address.is_loopback
+            if len(self._standings) >= MAX_STANDINGS:
+                self._standings.clear()
+            self._standings[host] = found
+        return found
 
 
 def comparable_domain(domain: str) -> str:
@@ -135,7 +148,6 @@ def _listed_domain(domain: str) -> str:
     return comparable_domain(name)
 
 
-@lru_cache(maxsize=1024)
 def _address(host: str) -> Address | None:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])

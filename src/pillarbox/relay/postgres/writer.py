@@ -103,10 +103,10 @@ class Writer:
         self._rest: asyncio.Future[None] | None = None
         self._is_closed = False
 
-    async def do(
+    def do(
         self, step: Step[_Argument, _Answer], argument: _Argument, *, octets: int = 0
-    ) -> _Answer:
-        """Have a step done; return when it is committed.
+    ) -> asyncio.Future[_Answer]:
+        """Have a step done; the future is done when it is committed.
 
         Args:
             step: What is to be done.
@@ -125,7 +125,7 @@ class Writer:
             self._task = loop.create_task(self._run())
         elif self._rest is not None and len(self._waiting) >= self._enough:
             self._end_rest(self._rest)
-        return await answered
+        return answered
 
     async def close(self) -> None:
         """Finish what waits, and end."""

@@ -129,15 +129,15 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="pillarbox-spool", daemon=True)
         self._thread.start()
 
-    async def do(
+    def do(
         self,
         step: Step[_Argument, _Answer],
         argument: _Argument,
         *,
         octets: int = 0,
         may_ride: bool = False,
-    ) -> _Answer:
-        """Have a step done; return when it is on the disk.
+    ) -> asyncio.Future[_Answer]:
+        """Have a step done; the future is done when it is on the disk.
 
         Args:
             step: What is to be done.
@@ -160,7 +160,7 @@ class Writer:
             self._departure = self._loop.call_soon(self._depart)
         elif self._departure is None:
             self._departure = self._loop.call_later(RIDE_SECONDS, self._depart)
-        return await answered
+        return answered
 
     def _depart(self) -> None:
         """Hand over what there is: the thread, once woken, asks for the turn of the loop's."""
