@@ -508,6 +508,10 @@ class MemorySpool:
     def _changes_of_others(self) -> int:
         return sum(number for name, number in self.memory.changes.items() if name != self._name)
 
+    def meanwhile(self, work: Callable[[], None]) -> None:
+        """Do something that needs no spool, at once."""
+        work()
+
     async def changed(self, seconds: float) -> Change:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds

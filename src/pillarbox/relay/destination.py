@@ -17,7 +17,7 @@ from typing import Any
 from pillarbox.log import visible
 from pillarbox.relay.delivery import Session
 from pillarbox.relay.lease import Held
-from pillarbox.relay.pace import Pace
+from pillarbox.relay.room import Room
 from pillarbox.relay.pool import Unreachable
 from pillarbox.relay.route import NoRoute
 from pillarbox.relay.schedule import Ready, Window
@@ -61,13 +61,14 @@ class Destination:
         self._full_until = 0.0  # until when the server takes no more sessions than there are
         self._shared = shared
         self._ready = Ready()
-        self._pace = Pace(shared.clock.now)
+        self._room = Room(shared.clock.now)
         self._window = Window(shared.limits.first_sessions, shared.limits.most_sessions)
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._connected = 0
         self._idle: deque[_Idle] = deque()
         self._promised = 0  # sessions that were told to look, and have not looked yet
+        self._wakes_soon = False
         self._marks = 0
         self._has_more = False
         self._filling: asyncio.Task[None] | None = None
@@ -98,7 +99,7 @@ class Destination:
 
     async def room(self, sender: str, octets: int) -> bool:
         """Wait for room where there will be some in a moment; tell whether there is."""
-        if self._delivers() and self._is_crowded and not await self._pace.turn():
+        if self._delivers() and self._is_crowded and not await self._room.turn():
             return False
         return self._has_room(sender, octets)
 
@@ -106,8 +107,8 @@ class Destination:
     def _is_crowded(self) -> bool:
         """Whether there is enough to do, and a message that comes later is done as soon."""
         waiting = len(self._ready)
-        is_enough = waiting >= AHEAD * self._window.size or self._pace.is_awaited
-        return is_enough and self._pace.would_be_gone_soon(waiting)
+        is_enough = waiting >= AHEAD * self._window.size or self._room.is_awaited
+        return is_enough and self._room.would_be_gone_soon(waiting)
 
     def _has_room(self, sender: str, octets: int) -> bool:
         limits, shared = self._shared.limits, self._shared
@@ -124,10 +125,15 @@ class Destination:
     def add(self, lease: Lease) -> None:
         """Take a lease."""
         self._push(lease)
-        if self._runs():
-            self.wake()
-        else:
+        if not self._runs():
             self.give_back_all()
+        elif not self._wakes_soon:
+            self._wakes_soon = True
+            self._shared.spool.meanwhile(self._wake_for_added)
+
+    def _wake_for_added(self) -> None:
+        self._wakes_soon = False
+        self.wake()
 
     def mark(self) -> None:
         """Take note that there may be something due in the spool."""
@@ -195,7 +201,7 @@ class Destination:
 
     def tick(self, now: float) -> None:
         """Close sessions that have had nothing to do, and look whether it is time to try again."""
-        self._pace.tick(now)
+        self._room.tick(now)
         oldest = now - self._shared.limits.idle_seconds
         while self._idle and self._idle[0].since <= oldest:
             idle = self._idle.popleft()
@@ -259,14 +265,14 @@ class Destination:
     def _pop(self) -> Lease | None:
         lease = self._ready.pop()
         if lease is not None:
-            self._pace.leave(may_follow=len(self._ready) < AHEAD * self._window.size)
+            self._room.leave(may_follow=len(self._ready) < AHEAD * self._window.size)
             if lease.octets is not None:
                 self._shared.memory_octets -= len(lease.octets)
         return lease
 
     def give_back_all(self, reply: str = "") -> None:
         """Let the spool have what waits."""
-        self._pace.stop()
+        self._room.stop()
         self._shared.memory_octets -= self._ready.octets
         leases = self._ready.clear()
         if leases:

@@ -14,7 +14,7 @@ tests/relay/conformance.py is what every spool has to pass.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
 from typing import Protocol, runtime_checkable
@@ -509,6 +509,10 @@ class Spool(Protocol):
 
     async def suspended(self) -> Sequence[str]:
         """Tell the destinations that are suspended."""
+        ...
+
+    def meanwhile(self, work: Callable[[], None]) -> None:
+        """Do something that needs no spool: at once, or soon, while this one waits for its disk."""
         ...
 
     async def changed(self, seconds: float) -> Change:

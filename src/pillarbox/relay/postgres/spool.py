@@ -424,6 +424,10 @@ class PostgresSpool:
 
     # Other nodes
 
+    def meanwhile(self, work: Callable[[], None]) -> None:
+        """Do something that needs no spool, at once: another process waits for the disk."""
+        work()
+
     async def changed(self, seconds: float) -> Change:
         """Wait until another process may have changed something, or so many seconds."""
         if self._is_closed:

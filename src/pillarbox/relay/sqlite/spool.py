@@ -389,6 +389,10 @@ class SqliteSpool:
                 return Change.NOTHING
             await asyncio.sleep(min(left, LOOK_SECONDS))
 
+    def meanwhile(self, work: Callable[[], None]) -> None:
+        """Do something that needs no disk; see `Spool.meanwhile()`."""
+        self._writer.meanwhile(work)
+
     @property
     def commits(self) -> int:
         """How often it has written changes, many of them together, and waited for the disk."""

@@ -1,9 +1,7 @@
 """One thread that writes, and one commit for everything that waits for it.
 
 While a commit waits for the disk, those who come meanwhile gather; the next commit is for all of
-them. What comes in one turn of the loop is handed over at its end, all at once. Nobody is made to
-wait so that more may come, but for what says that it may ride: that goes with the next change that
-does not, or soon without one.
+them. When it begins: boarding.py.
 
 A change is a *step* and its argument, and a step is done at once for all the arguments that wait
 for it: what wait together are in no order.
@@ -24,11 +22,13 @@ import logging
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pillarbox.relay.spool import SpoolError
+from pillarbox.relay.sqlite.boarding import Boarding
 from pillarbox.relay.sqlite.disk import FileLock
 
 __all__ = ["CommitFailed", "Step", "Transaction", "Writer"]
@@ -39,10 +39,6 @@ _Answer = TypeVar("_Answer")
 # What others have to wait for while a batch is written: a tenth of a second at worst.
 MAX_CHANGES = 512
 MAX_OCTETS = 8 << 20
-
-# What rides waits for others so long, unless this many do.
-RIDE_SECONDS = 0.005
-MAX_RIDERS = 64
 
 # When the log goes into the database. More makes a crash's recovery slower, less makes for more
 # syncs and for writing pages that will be written again soon. How many pages a batch is, is a
@@ -117,13 +113,12 @@ class Writer:
         """How often changes were written together, each time with a sync."""
         self._loop = asyncio.get_running_loop()
         self._waiting: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
-        self._boarding: list[_Change] = []
-        self._departure: asyncio.Handle | None = None
-        self._is_departing = False
+        self._boarding = Boarding(self._loop, self._hand_over)
         self._connection: sqlite3.Connection | None = None
         self._is_suspect = False
         self._is_ending = False
         self._pages = 0
+        self._took = 0.0  # the last commit
         self._afterwards: list[Callable[[], None]] = []
         self._closed: asyncio.Future[None] | None = None
         self._thread = threading.Thread(target=self._run, name="pillarbox-spool", daemon=True)
@@ -152,31 +147,28 @@ class Writer:
         if self._closed:
             raise SpoolError("the spool is closed")
         answered: asyncio.Future[_Answer] = self._loop.create_future()
-        self._boarding.append(_Change(step, argument, octets, answered))
-        if not self._is_departing and (not may_ride or len(self._boarding) >= MAX_RIDERS):
-            self._is_departing = True
-            if self._departure is not None:
-                self._departure.cancel()
-            self._departure = self._loop.call_soon(self._depart)
-        elif self._departure is None:
-            self._departure = self._loop.call_later(RIDE_SECONDS, self._depart)
+        self._boarding.add(_Change(step, argument, octets, answered), may_ride=may_ride)
         return answered
 
-    def _depart(self) -> None:
-        """Hand over what there is: the thread, once woken, asks for the turn of the loop's."""
-        if self._departure is not None:
-            self._departure.cancel()
-            self._departure = None
-        self._is_departing = False
-        for change in self._boarding:
+    def meanwhile(self, work: Callable[[], None]) -> None:
+        """Do something that needs no disk, at once or while the disk is at work."""
+        self._boarding.meanwhile(work)
+
+    def _hand_over(self, changes: Sequence[_Change]) -> None:
+        """Give changes to the thread: once woken, it asks for the turn of the loop's."""
+        for change in changes:
             self._waiting.put(change)
-        self._boarding.clear()
+
+    def _settle(self, changes: Sequence[_Change], answers: Sequence[object], took: float) -> None:
+        """Tell those who wait."""
+        self._boarding.ends(len(changes), took)
+        _resolve(changes, answers)
 
     async def close(self) -> None:
         """Finish what waits, and end."""
         if not self._closed:
             self._closed = self._loop.create_future()
-            self._depart()
+            self._boarding.go()
             self._waiting.put(None)
         await asyncio.shield(self._closed)
         self._thread.join()
@@ -187,7 +179,8 @@ class Writer:
         while not self._is_ending:
             changes = self._gather()
             if changes:
-                self._tell(_resolve, changes, self._write(changes))
+                answers = self._write(changes)
+                self._tell(self._settle, changes, answers, self._took)
                 self._clean_up()
                 self._keep_log_short()
         self._disconnect()
@@ -249,7 +242,11 @@ class Writer:
             # One of them cannot be written, whatever the disk does. The others can.
             return [self._commit([change], takes_more=False)[0] for change in changes]
         try:
+            if self._boarding.is_slow:
+                self._tell(self._boarding.begins)
+            began = time.monotonic()
             connection.execute("COMMIT")
+            took = time.monotonic() - began
         except Exception as error:
             refusal = self._explain(error)
             if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
@@ -261,6 +258,7 @@ class Writer:
             connection.total_changes > before
         ):  # an empty commit writes nothing, and waits for nobody
             self.commits += 1
+            self._took = took
             self._pages += (
                 PAGES_A_BATCH
                 + len(changes) // CHANGES_A_PAGE

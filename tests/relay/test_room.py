@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from pillarbox.relay.pace import MOST_SECONDS, SAMPLE_MESSAGES, Pace
+from pillarbox.relay.room import MOST_SECONDS, SAMPLE_MESSAGES, Room
 from pillarbox.relay.schedule import Limits
 from tests.relay.network import House, turns
 from tests.relay.test_destination import HOP, Gate
@@ -23,88 +23,88 @@ class Clock:
     def now(self) -> float:
         return self.time
 
-    def leave(self, pace: Pace, messages: int, *, seconds: float) -> None:
+    def leave(self, room: Room, messages: int, *, seconds: float) -> None:
         """Have messages leave, one after the other."""
         for _ in range(messages):
             self.time += seconds / messages
-            pace.leave(may_follow=True)
+            room.leave(may_follow=True)
 
 
-def measured(clock: Clock, per_second: int) -> Pace:
-    pace = Pace(clock.now)
-    clock.leave(pace, 2 * SAMPLE_MESSAGES, seconds=2 * SAMPLE_MESSAGES / per_second)
-    return pace
+def measured(clock: Clock, per_second: int) -> Room:
+    room = Room(clock.now)
+    clock.leave(room, 2 * SAMPLE_MESSAGES, seconds=2 * SAMPLE_MESSAGES / per_second)
+    return room
 
 
 def test_nothing_is_said_of_what_was_not_measured() -> None:
     clock = Clock()
-    pace = Pace(clock.now)
-    assert not pace.would_be_gone_soon(1)
-    clock.leave(pace, SAMPLE_MESSAGES - 1, seconds=0.001)
-    assert not pace.would_be_gone_soon(1)
+    room = Room(clock.now)
+    assert not room.would_be_gone_soon(1)
+    clock.leave(room, SAMPLE_MESSAGES - 1, seconds=0.001)
+    assert not room.would_be_gone_soon(1)
 
 
 def test_what_would_be_gone_soon() -> None:
-    pace = measured(Clock(), 1000)
-    assert pace.would_be_gone_soon(int(990 * MOST_SECONDS))
-    assert not pace.would_be_gone_soon(int(1010 * MOST_SECONDS))
+    room = measured(Clock(), 1000)
+    assert room.would_be_gone_soon(int(990 * MOST_SECONDS))
+    assert not room.would_be_gone_soon(int(1010 * MOST_SECONDS))
 
 
 def test_a_pace_that_is_not_kept_is_forgotten() -> None:
     clock = Clock()
-    pace = measured(clock, 1000)
+    room = measured(clock, 1000)
     clock.time += 10
-    clock.leave(pace, 5, seconds=0)
-    pace.tick(clock.time)
-    assert not pace.would_be_gone_soon(1)
+    clock.leave(room, 5, seconds=0)
+    room.tick(clock.time)
+    assert not room.would_be_gone_soon(1)
 
 
 def test_a_clock_that_is_set_back_holds_nobody_up() -> None:
     clock = Clock()
-    pace = measured(clock, 1000)
+    room = measured(clock, 1000)
     clock.time -= 3600
-    clock.leave(pace, SAMPLE_MESSAGES, seconds=0.05)
-    pace.tick(clock.time)
-    clock.leave(pace, SAMPLE_MESSAGES, seconds=10)
-    assert not pace.would_be_gone_soon(100)
+    clock.leave(room, SAMPLE_MESSAGES, seconds=0.05)
+    room.tick(clock.time)
+    clock.leave(room, SAMPLE_MESSAGES, seconds=10)
+    assert not room.would_be_gone_soon(100)
 
 
 async def test_each_that_leaves_lets_in_one() -> None:
     clock = Clock()
-    pace = measured(clock, 100)
-    waiting = [asyncio.ensure_future(pace.turn()) for _ in range(3)]
+    room = measured(clock, 100)
+    waiting = [asyncio.ensure_future(room.turn()) for _ in range(3)]
     await asyncio.sleep(0)
-    assert pace.is_awaited
+    assert room.is_awaited
     # Those who wait are gone before whoever comes now.
-    assert not pace.would_be_gone_soon(98)
-    pace.leave(may_follow=False)
+    assert not room.would_be_gone_soon(98)
+    room.leave(may_follow=False)
     await asyncio.sleep(0)
     assert [one.done() for one in waiting] == [False, False, False]
-    pace.leave(may_follow=True)
+    room.leave(may_follow=True)
     await asyncio.sleep(0)
     assert [one.done() for one in waiting] == [True, False, False]
     waiting[1].cancel()
     await asyncio.sleep(0)
-    pace.leave(may_follow=True)
-    pace.leave(may_follow=True)
+    room.leave(may_follow=True)
+    room.leave(may_follow=True)
     await asyncio.gather(waiting[0], waiting[2])
-    assert not pace.is_awaited
+    assert not room.is_awaited
 
 
 async def test_nobody_waits_for_what_does_not_move() -> None:
     clock = Clock()
-    pace = measured(clock, 100)
-    first = asyncio.ensure_future(pace.turn())
+    room = measured(clock, 100)
+    first = asyncio.ensure_future(room.turn())
     await asyncio.sleep(0)
-    pace.tick(clock.time)
-    second = asyncio.ensure_future(pace.turn())
+    room.tick(clock.time)
+    second = asyncio.ensure_future(room.turn())
     await asyncio.sleep(0)
-    pace.tick(clock.time)
+    room.tick(clock.time)
     await first
     assert not second.done()
-    pace.stop()
+    room.stop()
     await second
-    assert not pace.would_be_gone_soon(1)
+    assert not room.would_be_gone_soon(1)
 
 
 # In a relay

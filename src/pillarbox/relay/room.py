@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["Pace"]
+__all__ = ["Room"]
 
 # It is measured over so many messages.
 SAMPLE_MESSAGES: Final = 50
@@ -20,7 +20,7 @@ SAMPLE_MESSAGES: Final = 50
 MOST_SECONDS: Final = 1.0
 
 
-class Pace:
+class Room:
     """Who waits for room, which messages make that leave.
 
     Args:
