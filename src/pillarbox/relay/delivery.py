@@ -28,7 +28,6 @@ __all__ = ["Answer", "Attempt", "Session", "attempt"]
 # A message from a file is read whole up to this size: the client looks at it before it says MAIL.
 WHOLE_OCTETS: Final = 262_144
 
-NOT_SENT = Reply(451, "4.4.2", "The session ended before the message was sent")
 UNREADABLE = Reply(451, "4.3.0", "The message cannot be read from the spool now")
 NO_ADDRESS = Reply(553, "5.1.3", "The address is not valid")
 BARE_NEWLINE = Reply(
@@ -73,10 +72,6 @@ class Attempt:
     trouble: str = ""
 
 
-class LeaseShort(Exception):
-    """There is too little time left to end the message."""
-
-
 @dataclass(slots=True)
 class Session:
     """An open session with a server.
@@ -116,6 +111,8 @@ async def attempt(
             left = rest
     finally:
         held.client = None
+    if made.fault and not held.may_end():
+        made.fault = ""  # we broke it off, and the server has no part in that
     return made
 
 
@@ -143,12 +140,13 @@ async def _transact(
         outcome = await client.send(
             message.mail_from,
             [_recipient(one) for one in recipients],
-            _guarded(held, read) if octets is None else octets,
+            read(lease) if octets is None else octets,
             size=lease.size if octets is None else None,
             body=_body(lease, octets, client.extensions),
             smtputf8=message.is_smtputf8 and _needs_smtputf8(lease, octets, client.extensions),
             dsn=message.dsn,
             requires_tls=message.requires_tls and not is_final,
+            may_end=held.may_end,
         )
     except SessionLost as error:
         made.fault = str(error)
@@ -158,10 +156,6 @@ async def _transact(
             return ()
         outcome = error.outcome
         is_in_doubt = outcome.is_in_doubt
-    except LeaseShort:
-        _answer_all(made, recipients, NOT_SENT)
-        made.is_void = True
-        return ()
     except SpoolError as error:
         made.trouble = str(error)
         _answer_all(made, recipients, UNREADABLE)
@@ -218,16 +212,6 @@ def _body(lease: Lease, octets: bytes | None, extensions: Extensions) -> BodyTyp
 def _needs_smtputf8(lease: Lease, octets: bytes | None, extensions: Extensions) -> bool:
     """Tell whether SMTPUTF8 has to be asked for: who offers it is told, as we were told."""
     return "SMTPUTF8" in extensions or octets is None or not octets.isascii()
-
-
-async def _guarded(
-    held: Held, read: Callable[[Lease], AsyncIterator[bytes]]
-) -> AsyncIterator[bytes]:
-    """Give the octets, and let none be the last when the lease is about to end."""
-    async for part in read(held.lease):
-        yield part
-    if not held.may_end:
-        raise LeaseShort
 
 
 def _answer_all(made: Attempt, recipients: Sequence[LeasedRecipient], reply: Reply) -> None:

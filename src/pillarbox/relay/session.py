@@ -96,7 +96,7 @@ class _Life:
         if session is None:
             return
         made = await self._attempt(session, held)
-        if made.is_void and session.messages > 1 and not shared.is_closing:
+        if made.is_void and made.fault and session.messages > 1 and not shared.is_closing:
             # A server may end a session that was used; that says nothing of the next.
             await self._leave()
             if (session := await self._open(held)) is None:
