@@ -253,6 +253,7 @@ class House:
 
     Args:
         to: The next hop; `None` is by DNS.
+        beside: Another one, whose network, time and spool it has.
         options: Of the relay.
     """
 
@@ -263,12 +264,14 @@ class House:
         resolver: FakeResolver | None = None,
         backoff: Backoff | None = None,
         limits: Limits | None = None,
+        beside: House | None = None,
         **options: Any,
     ) -> None:
-        self.network = Network()
-        self.clock = StillClock()
+        self.network: Network = Network() if beside is None else beside.network
+        self.clock: StillClock = StillClock() if beside is None else beside.clock
         self.resolver = resolver or FakeResolver()
-        self.spool = MemorySpool(backoff=backoff)
+        memory = None if beside is None else beside.spool.memory
+        self.spool: MemorySpool = MemorySpool(memory, backoff=backoff)
         chance = random.Random(7).random
         routes = Routes(
             None if to is None else NextHop.parse(to),

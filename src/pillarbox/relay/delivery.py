@@ -7,7 +7,7 @@ after the final dot it may have been delivered all the same, which is told (RFC 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -88,7 +88,10 @@ class Session:
 
 
 async def attempt(
-    session: Session, held: Held, read: Callable[[Lease], AsyncIterator[bytes]]
+    session: Session,
+    held: Held,
+    read: Callable[[Lease], AsyncIterator[bytes]],
+    may_go_on: Callable[[], Awaitable[bool]],
 ) -> Attempt:
     """Try to deliver a lease, and tell what was said of each of its recipients.
 
@@ -96,6 +99,8 @@ async def attempt(
         session: Open.
         held: The lease.
         read: Gives the octets of a message that is not at hand.
+        may_go_on: Asked where the server wants another transaction for some recipients; they wait
+            for the next attempt where it says no.
     """
     session.messages += 1
     made = Attempt({})
@@ -105,6 +110,8 @@ async def attempt(
         while left:
             rest = await _transact(session, held, left, read, made)
             if not rest or len(rest) == len(left) or not session.client.is_open:
+                break
+            if not await may_go_on():
                 break
             for one in rest:  # the server wants them in a transaction of their own
                 del made.answers[one.number]

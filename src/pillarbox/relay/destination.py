@@ -2,7 +2,9 @@
 
 Leases wait in memory, up to a bound, and are taken from the spool when they run short. What is down
 is probed by one session with one message, while all others wait in the spool; when it is back,
-sessions are opened as the window allows (schedule.py).
+sessions are opened as the window allows (schedule.py). Where there is a rate, an open session takes
+a turn (pace.py) before it takes a lease; who has to wait for one more than a moment waits in the
+spool, and sessions have nothing to do meanwhile.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pillarbox.log import visible
+from pillarbox.protocol.reply import Reply
 from pillarbox.relay.delivery import Session
 from pillarbox.relay.lease import Held
+from pillarbox.relay.pace import Pace
 from pillarbox.relay.pool import Unreachable
 from pillarbox.relay.route import NoRoute
 from pillarbox.relay.schedule import Ready, Window
@@ -30,6 +34,10 @@ log = logging.getLogger("pillarbox")
 
 # A spool that cannot be used is asked again after so long.
 SPOOL_WAIT_SECONDS = 5.0
+# Leases wait no longer than this for their turn.
+TURN_WAIT_SECONDS = 2.0
+
+PACED = Reply(451, "4.3.2", "As many messages as may go there in this time are gone")
 
 
 @dataclass(slots=True, eq=False)
@@ -64,10 +72,23 @@ class Destination:
         self._connected = 0
         self._idle: deque[_Idle] = deque()
         self._promised = 0  # sessions that were told to look, and have not looked yet
+        self._pace: Pace | None = None
+        self._most_ready = shared.limits.ready_messages
+        self._batch = shared.limits.batch
         self._marks = 0
         self._has_more = False
         self._filling: asyncio.Task[None] | None = None
         self._chores: set[asyncio.Task[None]] = set()
+        if (rate := shared.limits.rate) is not None:
+            self._most_ready = self._batch = min(self._batch, rate.batch)
+            self._pace = Pace(
+                name,
+                rate,
+                spool=shared.spool,
+                clock=shared.clock,
+                wake=self.wake,
+                later=self._later,
+            )
 
     def __len__(self) -> int:
         """Count the leases that wait in memory."""
@@ -94,7 +115,8 @@ class Destination:
         return (
             self._runs()
             and not self._is_down
-            and len(self._ready) < limits.ready_messages
+            and not self._has_no_turn
+            and len(self._ready) < self._most_ready
             and self._ready.of(sender) < limits.ready_messages // 2
             and shared.memory_octets + octets <= limits.memory_octets
         )
@@ -102,10 +124,16 @@ class Destination:
     def add(self, lease: Lease) -> None:
         """Take a lease."""
         self._push(lease)
-        if self._runs():
-            self.wake()
-        else:
+        self._use()
+
+    def _use(self) -> None:
+        """Have leases tried that came, or give them back."""
+        if not self._runs():
             self.give_back_all()
+        elif self._has_no_turn:
+            self._keep_or_not()
+        else:
+            self.wake()
 
     def mark(self) -> None:
         """Take note that there may be something due in the spool."""
@@ -118,9 +146,11 @@ class Destination:
 
     def wake(self) -> None:
         """Have as many sessions look for work as there is work and room for."""
-        if not self._runs() or self._shared.recorder.is_stuck:
+        if not self._runs() or self._has_no_turn or self._shared.recorder.is_stuck:
             return
         work = 1 if self._is_down else len(self._ready) + self._has_more
+        if self._pace is not None:
+            work = min(work, self._pace.left or 1)  # who finds out that there are more wakes others
         while self._promised < work:
             if self._idle:
                 idle = self._idle.pop()
@@ -143,6 +173,10 @@ class Destination:
             and not self._shared.is_closing
             and self.down_until <= self._shared.clock.now()
         )
+
+    @property
+    def _has_no_turn(self) -> bool:
+        return self._pace is not None and self._pace.is_waiting
 
     def _may_open(self) -> bool:
         most = 1 if self._is_down else self._window.size
@@ -264,24 +298,60 @@ class Destination:
             if shared.recorder.is_stuck:
                 # What cannot be put on record is not tried: after our end it would be tried again.
                 return None
-            lease = self._pop()
-            if lease is not None:
-                if self._has_more and not self._is_down and len(self._ready) < self._window.size:
-                    self._fill()
-                held = await shared.leases.hold(lease)
+            if self._has_no_turn or not (self._ready or self._has_more):
+                if not await self._wait(session):
+                    return None
+            elif not self._ready:
+                await self._fill()
+            elif session is None or self._pace is None or await self.turn():
+                held = await self._hold_next()
                 if held is not None:
                     return held
-            elif self._has_more:
-                await self._fill()
-            elif session is None or not session.client.is_open or shared.hungry:
-                return None
-            else:
-                idle = _Idle(asyncio.get_running_loop().create_future(), shared.clock.now())
-                self._idle.append(idle)
-                if not await idle.future:
-                    return None
-                self._promised -= 1
+                if session is not None and self._pace is not None:
+                    self._pace.put_back()
         return None
+
+    async def _hold_next(self) -> Held | None:
+        """Take the next lease in hand; `None` where there is none any more."""
+        if (lease := self._pop()) is None:
+            return None
+        few = min(self._window.size, self._most_ready)
+        if self._has_more and not self._is_down and len(self._ready) < few:
+            self._fill()
+        return await self._shared.leases.hold(lease)
+
+    async def _wait(self, session: Session | None) -> bool:
+        """Wait for something to do, with an open session; tell whether there is."""
+        if session is None or not session.client.is_open or self._shared.hungry:
+            return False
+        idle = _Idle(asyncio.get_running_loop().create_future(), self._shared.clock.now())
+        self._idle.append(idle)
+        if not await idle.future:
+            return False
+        self._promised -= 1
+        return True
+
+    async def turn(self) -> bool:
+        """Take the right to begin a message; without it nothing is begun."""
+        pace = self._pace
+        if pace is None:
+            return True
+        if await pace.take(max(1, len(self._ready) + self._batch * self._has_more)):
+            if pace.left:
+                self.wake()
+            return True
+        self._keep_or_not()
+        return False
+
+    def _keep_or_not(self) -> None:
+        """Let the spool have what would wait long for its turn, or has waited long already."""
+        if self._pace is None or not self._ready:
+            return
+        now = self._shared.clock.now()
+        fresh = self._shared.limits.lease_seconds / 2
+        is_long = self._pace.until > now + TURN_WAIT_SECONDS
+        if is_long or any(lease.expires < now + fresh for lease in self._ready):
+            self.give_back_all(str(PACED))
 
     def _fill(self) -> asyncio.Task[None]:
         """Take more from the spool; one does so for all."""
@@ -292,7 +362,7 @@ class Destination:
     async def _refill(self) -> None:
         shared = self._shared
         marks = self._marks
-        limit = 1 if self._is_down else shared.limits.batch
+        limit = 1 if self._is_down else self._batch
         try:
             leases = await shared.spool.lease(
                 self.name,
@@ -312,10 +382,7 @@ class Destination:
                 self._is_down = False  # nobody asks for it any more
         for lease in leases:
             self._push(lease)
-        if self._runs():
-            self.wake()
-        else:
-            self.give_back_all()
+        self._use()
 
     def _pause(self, seconds: float) -> None:
         self.down_until = self._shared.clock.now() + seconds
