@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pillarbox.log import visible
 from pillarbox.protocol.reply import Reply
 from pillarbox.relay.delivery import Session
+from pillarbox.relay.idle import IdleSessions
 from pillarbox.relay.lease import Held
 from pillarbox.relay.pace import Pace
 from pillarbox.relay.pool import Unreachable
@@ -38,14 +37,6 @@ SPOOL_WAIT_SECONDS = 5.0
 TURN_WAIT_SECONDS = 2.0
 
 PACED = Reply(451, "4.3.2", "As many messages as may go there in this time are gone")
-
-
-@dataclass(slots=True, eq=False)
-class _Idle:
-    """A session that waits for something to do."""
-
-    future: asyncio.Future[bool]
-    since: float
 
 
 class Destination:
@@ -70,7 +61,7 @@ class Destination:
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._connected = 0
-        self._idle: deque[_Idle] = deque()
+        self._idle = IdleSessions()
         self._promised = 0  # sessions that were told to look, and have not looked yet
         self._pace: Pace | None = None
         self._most_ready = shared.limits.ready_messages
@@ -152,19 +143,14 @@ class Destination:
         if self._pace is not None:
             work = min(work, self._pace.left or 1)  # who finds out that there are more wakes others
         while self._promised < work:
-            if self._idle:
-                idle = self._idle.pop()
-                if idle.future.done():
-                    continue
-                idle.future.set_result(True)
-            elif not self._may_open():
-                return
-            elif self._shared.sessions < self._shared.limits.all_sessions:
+            if not self._idle.use_one():
+                if not self._may_open():
+                    return
+                if self._shared.sessions >= self._shared.limits.all_sessions:
+                    self._shared.hungry[self] = None
+                    self._shared.make_room()
+                    return
                 self._begin()
-            else:
-                self._shared.hungry[self] = None
-                self._shared.make_room()
-                return
             self._promised += 1
 
     def _runs(self) -> bool:
@@ -207,22 +193,13 @@ class Destination:
 
     def tick(self, now: float) -> None:
         """Close sessions that have had nothing to do, and look whether it is time to try again."""
-        oldest = now - self._shared.limits.idle_seconds
-        while self._idle and self._idle[0].since <= oldest:
-            idle = self._idle.popleft()
-            if not idle.future.done():
-                idle.future.set_result(False)
+        self._idle.close_those_since(now - self._shared.limits.idle_seconds)
         if self._has_more or self._ready:
             self.wake()
 
     def close_one(self) -> bool:
         """Close a session that has nothing to do; tell whether there was one."""
-        while self._idle:
-            idle = self._idle.popleft()
-            if not idle.future.done():
-                idle.future.set_result(False)
-                return True
-        return False
+        return self._idle.close_one()
 
     def suspend(self) -> None:
         """Deliver nothing more, but for what is under way."""
@@ -324,9 +301,7 @@ class Destination:
         """Wait for something to do, with an open session; tell whether there is."""
         if session is None or not session.client.is_open or self._shared.hungry:
             return False
-        idle = _Idle(asyncio.get_running_loop().create_future(), self._shared.clock.now())
-        self._idle.append(idle)
-        if not await idle.future:
+        if not await self._idle.wait(self._shared.clock.now()):
             return False
         self._promised -= 1
         return True
