@@ -18,7 +18,8 @@ from pillarbox.relay.postgres.clock import DatabaseClock
 from pillarbox.relay.postgres.lease import CHOOSE
 from pillarbox.relay.postgres.link import BY_INDEX, Database, Pool
 from pillarbox.relay.postgres.schema import FIRST, MIGRATIONS, Migration, migrate, prepare
-from pillarbox.relay.postgres.turn import SharedTurns
+from pillarbox.relay.postgres.share import LOCK
+from pillarbox.relay.postgres.turn import TAKE, SharedTurns
 from pillarbox.relay.rate import Rate
 from pillarbox.relay.row import lane_of
 from pillarbox.relay.spool import Backoff, Change, RecipientState, Selection, Spool, SpoolError
@@ -429,6 +430,26 @@ async def test_turns_of_a_node_that_is_gone(open_spool: Opener) -> None:
     await other.close()
     again = await open_spool()
     assert (await again.take_turns("b.test", Rate(100, 60), NOW, wanted=5)).count == 0
+
+
+async def test_a_node_that_is_stopped_while_it_asks_holds_up_no_other(
+    open_spool: Opener, database: str
+) -> None:
+    """Its question is with the database as a whole, and nobody takes the answer."""
+    values = {"destination": "b.test", "now": NOW, "slot": 3.0, "window": 63.0, "rounding": 0.0}
+    other = await open_spool()
+    with contextlib.closing(psycopg.connect(database, autocommit=True)) as stopped:
+        stopped.execute("SET search_path = pillarbox")
+        cursor = psycopg.ClientCursor(stopped)
+        asked = cursor.mogrify(LOCK + TAKE, values | {"wanted": 5, "most": 100})
+        stopped.pgconn.send_query(asked.encode())
+        while stopped.pgconn.flush():
+            await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            while (await other.take_turns("b.test", Rate(100, 60), NOW, wanted=95)).count:
+                await asyncio.sleep(0.01)
+    found = ask(database, "SELECT sum(count) FROM pillarbox.turns")
+    assert found == [(100,)]
 
 
 async def test_a_clock_that_is_ahead_takes_no_turns_before_their_time(open_spool: Opener) -> None:
