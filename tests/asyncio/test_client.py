@@ -18,12 +18,14 @@ from pillarbox import Config, Server, serve
 from pillarbox.asyncio.client import CHUNK_OCTETS, Client, connect, connect_unix
 from pillarbox.asyncio.client_error import SessionLost, SessionRefused
 from pillarbox.asyncio.client_wire import HIGH_WATER_OCTETS
+from pillarbox.protocol.client import NOT_ENDED
 from pillarbox.protocol.client_event import Outcome
 from pillarbox.protocol.client_state import Timeouts
 from pillarbox.protocol.error import LocalProtocolError
 from pillarbox.protocol.event import BodyType
 from pillarbox.protocol.framing import NewlineCheck
 from pillarbox.protocol.reply import Reply
+from pillarbox.protocol.transaction import END_OCTETS
 from pillarbox.testing import Recorder
 from tests.conftest import NEW_LOOPS
 from tests.fuzz.strategies import messages, pieces
@@ -562,6 +564,83 @@ def test_connection_that_is_never_made(run: Run[None]) -> None:
 
 
 # The program changes its mind
+
+
+@pytest.mark.parametrize("size", [20, END_OCTETS, 3_000_000])
+@pytest.mark.parametrize("is_whole", [True, False])
+@pytest.mark.parametrize("extension", ["CHUNKING", "SIZE"])
+def test_the_end_is_asked_for_when_all_else_is_out(
+    run: Run[None], size: int, is_whole: bool, extension: str
+) -> None:
+    """Whoever reads slowly has the rest of a message wait here, and the end not behind it."""
+    waiting: list[int] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        replies = ["220 mx.test", f"250-mx.test\r\n250 {extension}", "250 OK", "250 OK"]
+        replies += ["354 Go"] * (extension == "SIZE")
+        for reply in replies:
+            writer.write(f"{reply}\r\n".encode())
+            if reply != replies[-1]:
+                await reader.readline()
+        answered = 0
+        while octets := await reader.read(100_000):
+            heard.append(octets)
+            chunks = b"".join(heard).count(b"BDAT")
+            writer.write(b"250 OK\r\n" * (chunks - answered))
+            answered = chunks
+
+    async def main() -> None:
+        async with scripted(script) as port:
+            client = connect("127.0.0.1", port)
+
+            def may_end() -> bool:
+                transport = client._wire._transport
+                assert transport is not None
+                waiting.append(transport.get_write_buffer_size())
+                return False
+
+            await client.open()
+            outcome = await client.send(
+                "ann@example.org",
+                ["bob@example.org"],
+                data
+                if is_whole
+                else parts_of(*(data[at : at + 999] for at in range(0, size, 999))),
+                may_end=may_end,
+            )
+            assert [str(one.reply) for one in outcome.recipients] == [str(NOT_ENDED)]
+            assert not outcome.is_in_doubt
+            assert not client.is_open
+
+    heard: list[bytes] = []
+    data = b"z" * size
+    run(main())
+    assert waiting == [0]
+    said = b"".join(heard)
+    assert b"LAST" not in said
+    assert said.count(b"z") == max(0, size - END_OCTETS)
+    assert not said.endswith(b".\r\n")
+
+
+@pytest.mark.parametrize("size", [20, END_OCTETS + 1, 3_000_000])
+def test_what_may_end_arrives_as_it_is(run: Run[None], size: int) -> None:
+    async def main() -> None:
+        recorder = Recorder()
+        async with (
+            serve(recorder, "127.0.0.1", 0) as server,
+            connect("127.0.0.1", server.port) as client,
+        ):
+            for chunking in (True, False):
+                for sent in (data, parts_of(data[:7], data[7:])):
+                    outcome = await client.send(
+                        "", ["bob@x"], sent, chunking=chunking, may_end=lambda: True
+                    )
+                    assert outcome.is_accepted
+        assert [message.data for message in recorder.messages] == [data] * 4
+
+    line = b"." + b"x" * 76 + b"\r\n"
+    data = line * (size // len(line) + 1)
+    run(main())
 
 
 def test_parts_that_fail_leave_no_message(run: Run[None]) -> None:

@@ -347,6 +347,18 @@ LOGIN = ("--to", "smtps://ann@smtp.example")
         ((*TO, "--first-retry", "5h"), "--first-retry is longer than --longest-retry; write a"),
         ((*TO, "--lifetime", "5m"), "--first-retry is not shorter than --lifetime, so nothing"),
         ((*TO, "--max-sessions", "0"), "--max-sessions: 0 is not in the range x>=1"),
+        *(
+            (
+                (*TO, "--max-rate-per-destination", rate),
+                f"--max-rate-per-destination: {rate!r} is no rate; write how many messages in which"
+                " time, such as 100/1m or 20/1s",
+            )
+            for rate in ("", "100", "0/1m", "-1/1m", "1.5/1m", "100/", "/1m", "100/1w", "9/9/1m")
+        ),
+        (
+            (*TO, "--max-rate-per-destination", "1/0.5s"),
+            "--max-rate-per-destination: '1/0.5s' has a time of less than a second; write 20/1s",
+        ),
         ((*TO, "--add-header", "X"), "--add-header 'X' is no header line; write 'X-Site: example'"),
         ((*TO, "--add-header", "X: a\nB: c"), r"--add-header 'X: a\nB: c' is no header line"),
         ((*TO, "--dkim-key", "x"), "a DKIM signature needs a key, its selector and a domain; write"

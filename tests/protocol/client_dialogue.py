@@ -263,6 +263,7 @@ def sends(
     dsn: MailDsn = NO_MAIL_DSN,
     requires_tls: bool = False,
     chunking: bool = True,
+    may_end: Callable[[], bool] | None = None,
 ) -> Action:
     def send(connection: ClientConnection) -> None:
         connection.send_message(
@@ -275,6 +276,7 @@ def sends(
             dsn=dsn,
             requires_tls=requires_tls,
             chunking=chunking,
+            may_end=may_end,
         )
 
     return send

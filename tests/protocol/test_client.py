@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from pillarbox.protocol.address import AddressError
-from pillarbox.protocol.client import LOST, ClientConnection
+from pillarbox.protocol.client import LOST, NOT_ENDED, ClientConnection
 from pillarbox.protocol.client_event import NEED_BODY, Ready, Refused, Sent
 from pillarbox.protocol.error import LocalProtocolError, RemoteProtocolError
 from pillarbox.protocol.event import NEED_CLOSE, NEED_DATA
@@ -277,7 +277,9 @@ def test_server_that_closes(script: str, outcome: list[str], half: str) -> None:
     assert [outcome_of(event) for event in events[2:]] == ([expected] if outcome else [])
 
 
-def waiting_for_a_part(*, chunking: bool = False) -> ClientConnection:
+def waiting_for_a_part(
+    *, chunking: bool = False, may_end: Callable[[], bool] | None = None
+) -> ClientConnection:
     """Make a connection that wants octets of a message."""
     connection = ClientConnection("client.test", timeouts=TIMEOUTS)
     extension = b"CHUNKING" if chunking else b"X-NOTHING"
@@ -286,7 +288,7 @@ def waiting_for_a_part(*, chunking: bool = False) -> ClientConnection:
         connection.receive_data(reply + b"\r\n")
         event = connection.next_event()
     assert isinstance(event, Ready)
-    connection.send_message("ann@example.org", ["bob@example.org"], None)
+    connection.send_message("ann@example.org", ["bob@example.org"], None, may_end=may_end)
     connection.receive_data(b"250 OK\r\n")
     assert connection.next_event() is NEED_DATA
     connection.receive_data(b"250 OK\r\n")
@@ -450,6 +452,12 @@ def waiting_for_a_chunk() -> ClientConnection:
     return connection
 
 
+def withheld() -> ClientConnection:
+    connection = waiting_for_a_part(may_end=lambda: False)
+    connection.send_part(b"a", is_last=True)
+    return connection
+
+
 def leaving() -> ClientConnection:
     connection = ready()
     connection.quit()
@@ -471,6 +479,7 @@ def closed() -> ClientConnection:
         (in_the_envelope, "call next_event() until it gives NEED_BODY or Sent"),
         (waiting_for_a_part, "call send_part()"),
         (waiting_for_the_end, "call next_event() until it gives Sent"),
+        (withheld, "call next_event() until it gives Sent"),
         (leaving, "call next_event() until it gives NEED_CLOSE"),
         (closed, "make another connection"),
     ],
@@ -529,6 +538,29 @@ def test_when_the_whole_message_is_out() -> None:
     connection.receive_data(b"250 OK\r\n")
     assert isinstance(connection.next_event(), Sent)
     assert not connection.is_ending
+
+
+def test_what_may_not_end_ends_the_session() -> None:
+    connection = withheld()
+    assert connection.data_to_send() == b""
+    assert not connection.is_ending
+    connection.receive_data(b"250 OK\r\n")
+    event = connection.next_event()
+    assert isinstance(event, Sent)
+    assert outcome_of(event) == [f"bob, None: {NOT_ENDED}"]
+    assert connection.closing_reply == NOT_ENDED
+    assert connection.next_event() is NEED_CLOSE
+
+
+def test_nothing_is_given_while_the_driver_cannot_send() -> None:
+    connection = waiting_for_a_part()
+    connection.is_paused = True
+    assert connection.next_event() is NEED_DATA
+    connection.is_paused = False
+    assert connection.next_event() is NEED_BODY
+    connection.is_paused = True
+    connection.receive_data(b"552 Too large\r\n")
+    assert isinstance(connection.next_event(), Sent)
 
 
 def test_part_that_cannot_be_sent_ends_the_session_without_a_message() -> None:

@@ -311,6 +311,17 @@ def test_slices(size: int) -> None:
     assert len(slices) == max(1, -(-size // 3))
 
 
+@pytest.mark.parametrize(
+    ("size", "sizes"), [(0, [0]), (2, [2]), (3, [1, 2]), (5, [3, 2]), (6, [3, 1, 2])]
+)
+def test_the_end_is_a_slice_of_its_own(size: int, sizes: list[int]) -> None:
+    made = message(b"x" * size)
+    slices = [made.take_slice(3, end_octets=2)]
+    while not slices[-1][1]:
+        slices.append(made.take_slice(3, end_octets=2))
+    assert [len(part) for part, _ in slices] == sizes
+
+
 # What became of it
 
 TWO = ["bob@example.org", "ben@example.org"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pillarbox.protocol.client import GOODBYE, LOST, ClientConnection
+from pillarbox.protocol.client import GOODBYE, LOST, NOT_ENDED, ClientConnection
 from pillarbox.protocol.client_event import Ready, Sent
 from pillarbox.protocol.event import NEED_DATA, NEED_SEND
 from pillarbox.protocol.extension import Offer
-from pillarbox.protocol.transaction import SLICE_OCTETS
+from pillarbox.protocol.transaction import END_OCTETS, SLICE_OCTETS
 from pillarbox.testing import MemoryServer, Recorder
 from tests.protocol.client_dialogue import (
     CHUNKING,
@@ -16,6 +16,7 @@ from tests.protocol.client_dialogue import (
     LMTP,
     PIPELINING,
     PLAIN,
+    TEXT,
     TIMEOUTS,
     Action,
     Driver,
@@ -155,6 +156,88 @@ def test_chunks_go_out_together_up_to_a_number() -> None:
         parts=[b"a"] * 11,
     )
     assert outcome_of(events[1]) == ["bob, BDAT LAST: 250 OK"]
+
+
+# It may end, or not
+
+
+def test_end_is_asked_for_once() -> None:
+    asked: list[int] = []
+
+    def may_end() -> bool:
+        asked.append(len(driver.said))
+        return True
+
+    driver = Driver(iter([sends(may_end=may_end)]))
+    for reply in ("220 mx.test", "250 mx.test", "250 OK", "250 OK", "354 Go on"):
+        driver.take_said()
+        driver.hear(f"{reply}\r\n".encode())
+    assert driver.take_said().endswith(b"\r\n.\r\n")
+    driver.hear(b"250 OK\r\n")
+    assert isinstance(driver.events[-1], Sent)
+    assert asked == [0]
+
+
+GIVEN_UP = f"bob, None: {NOT_ENDED}"
+
+
+@pytest.mark.parametrize("chunking", [True, False])
+@pytest.mark.parametrize("data", [b"", TEXT, b"x" * END_OCTETS], ids=len)
+def test_small_message_that_may_not_end(data: bytes, *, chunking: bool) -> None:
+    script = CHUNKING + "C: MAIL FROM:<ann@example.org>\nC: RCPT TO:<bob@example.org>\n"
+    script += "S: 250 OK\nS: 250 OK\n" if chunking else "C: DATA\nS: 250 OK\nS: 250 OK\nS: 354 Go\n"
+    events = play(
+        script + "C: [closed]", sends(data=data, chunking=chunking, may_end=lambda: False)
+    )
+    assert outcome_of(events[1]) == [GIVEN_UP]
+
+
+@pytest.mark.parametrize(
+    "more", [1, 2, SLICE_OCTETS - 1, SLICE_OCTETS, SLICE_OCTETS + 1, 2 * SLICE_OCTETS]
+)
+@pytest.mark.parametrize("chunking", [True, False])
+def test_large_message_that_may_not_end(more: int, *, chunking: bool) -> None:
+    driver = Driver()
+    asked: list[int] = []
+
+    def may_end() -> bool:
+        asked.append(len(driver.said))
+        return False
+
+    data = b"z" * (more + END_OCTETS)
+    driver.actions = iter([sends(data=data, chunking=chunking, may_end=may_end)])
+    offered = b"250-mx.test\r\n250 CHUNKING\r\n" if chunking else b"250 mx.test\r\n"
+    for reply in (b"220 mx.test\r\n", offered, b"250 OK\r\n", b"250 OK\r\n"):
+        driver.hear(reply)
+    while not driver.is_closed:
+        driver.hear(b"250 OK\r\n" if chunking else b"354 Go\r\n")
+    said = driver.take_said()
+    assert said.count(b"z") == more
+    assert b"LAST" not in said
+    assert said.endswith(b"z")
+    assert len(asked) == 1
+    assert outcome_of(driver.events[1]) == [GIVEN_UP]
+
+
+def test_parts_that_may_not_end() -> None:
+    events = play(
+        PIPELINING
+        + r"""
+        C: MAIL FROM:<ann@example.org>
+        C: RCPT TO:<bob@example.org>
+        C: RCPT TO:<ben@example.org>
+        C: DATA
+        S: 250 OK
+        S: 250 OK
+        S: 550 Unknown
+        S: 354 Go on
+        C! "a\r\nb"
+        C: [closed]
+        """,
+        sends("bob@example.org", "ben@example.org", data=None, may_end=lambda: False),
+        parts=[b"a\r\n", b"b", b"\r\n"],
+    )
+    assert outcome_of(events[1]) == [GIVEN_UP, "ben, RCPT: 550 Unknown"]
 
 
 def test_chunking_may_be_declined() -> None:

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import pytest
 
 from pillarbox.protocol.dsn import MailDsn, Notify, RcptDsn, Return
+from pillarbox.relay.rate import Rate, Turns
 from pillarbox.relay.spool import (
     Backoff,
     Draft,
@@ -47,7 +48,9 @@ __all__ = [
     "deferred",
     "drafted",
     "message",
+    "most_within",
     "octets_of",
+    "taken",
 ]
 
 NOW = 1_700_000_000.0
@@ -107,6 +110,31 @@ async def take(spool: Spool, destination: str = "b.test", now: float = NOW, **va
 
 def addresses(leases: Sequence[Lease]) -> list[list[str]]:
     return [[to.address for to in lease.recipients] for lease in leases]
+
+
+async def taken(
+    spools: Sequence[Spool], rate: Rate, *, seconds: float, wanted: int = 1000, now: float = NOW
+) -> list[float]:
+    """Have spools take all turns that they get for so long, in turns; tell when each was taken."""
+    times: list[float] = []
+    end = now + seconds
+    while now < end:
+        turns = [await one.take_turns("b.test", rate, now, wanted=wanted) for one in spools]
+        times += [now] * sum(one.count for one in turns)
+        if not any(one.count for one in turns):
+            assert min(one.until for one in turns) > now
+            now = min(one.until for one in turns)
+    return times
+
+
+def most_within(times: Sequence[float], seconds: float) -> int:
+    """Count what comes within so many seconds, where most does."""
+    most = first = 0
+    for last, at in enumerate(times):
+        while times[first] <= at - seconds:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
 
 
 async def states(spool: Spool) -> dict[str, RecipientState]:
@@ -623,7 +651,51 @@ class SpoolConformance:
         leases = await spool.lease_late(NOW + 20, created_before=NOW, limit=1, seconds=60)
         assert addresses(leases) == [["cy@c.test"]]
 
-    # For people
+    # Turns
+
+    async def test_turns_of_who_was_quiet(self, open_spool: OpenSpool) -> None:
+        spool = await open_spool()
+        rate = Rate(100, 60)
+        turns = await spool.take_turns("b.test", rate, NOW, wanted=70)
+        assert turns.count == 70
+        assert NOW < turns.until <= NOW + 3
+        assert (await spool.take_turns("b.test", rate, NOW + 1, wanted=70)).count == 30
+        none = await spool.take_turns("b.test", rate, NOW + 30, wanted=1)
+        assert none.count == 0
+        assert NOW + 60 < none.until <= NOW + 63
+        assert (await spool.take_turns("b.test", rate, none.until, wanted=1)).count == 1
+
+    async def test_turns_of_each_destination(self, open_spool: OpenSpool) -> None:
+        spool = await open_spool()
+        for name in ("b.test", "c.test"):
+            assert (await spool.take_turns(name, Rate(1, 60), NOW, wanted=9)).count == 1
+        assert (await spool.take_turns("c.test", Rate(1, 60), NOW, wanted=9)).count == 0
+
+    @pytest.mark.parametrize(
+        "rate", [Rate(1, 1), Rate(3, 60), Rate(100, 60), Rate(20, 1), Rate(7, 86_400)], ids=str
+    )
+    async def test_the_rate_is_kept_and_not_undercut_by_much(
+        self, open_spool: OpenSpool, rate: Rate
+    ) -> None:
+        spool = await open_spool()
+        times = await taken([spool], rate, seconds=10 * rate.seconds, wanted=rate.batch)
+        assert most_within(times, rate.seconds) == rate.messages
+        assert len(times) >= 9.5 * rate.messages
+
+    async def test_turns_when_the_clock_is_set_back(self, open_spool: OpenSpool) -> None:
+        spool = await open_spool()
+        assert (await spool.take_turns("b.test", Rate(9, 60), NOW, wanted=9)).count == 9
+        assert (await spool.take_turns("b.test", Rate(9, 60), NOW - 3600, wanted=9)).count == 9
+        assert await spool.take_turns("b.test", Rate(9, 60), NOW - 3590, wanted=9) == Turns(
+            0, NOW - 3600 + 63 - (NOW - 3600) % 3
+        )
+
+    async def test_a_rate_that_was_changed(self, open_spool: OpenSpool) -> None:
+        spool = await open_spool()
+        assert (await spool.take_turns("b.test", Rate(9, 60), NOW, wanted=9)).count == 9
+        assert (await spool.take_turns("b.test", Rate(5, 60), NOW, wanted=9)).count == 0
+        assert (await spool.take_turns("b.test", Rate(20, 60), NOW, wanted=20)).count == 11
+        assert (await spool.take_turns("b.test", Rate(5, 30), NOW, wanted=9)).count == 0
 
     async def test_a_list_in_parts(self, open_spool: OpenSpool) -> None:
         spool = await open_spool()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from pillarbox.protocol.dsn import RcptDsn
 from pillarbox.relay.clock import SystemClock
+from pillarbox.relay.rate import Rate, TurnCount, Turns
 from pillarbox.relay.spool import (
     Backoff,
     Change,
@@ -80,6 +81,7 @@ class Memory:
     """How often each spool has changed something."""
     served: dict[tuple[str, str], int] = field(default_factory=dict)
     """When each sender had its last turn at a destination."""
+    turns: TurnCount = field(default_factory=TurnCount)
 
     def next_number(self) -> int:
         return next(iter(self.numbers))
@@ -378,6 +380,14 @@ class MemorySpool:
             and any(one.is_free(now) and is_late(message, one) for one in message.recipients)
         ]
         return self._leases(found[:limit], now, seconds, counts=False, wanted=is_late)
+
+    async def take_turns(self, destination: str, rate: Rate, now: float, *, wanted: int) -> Turns:
+        self._check()
+        self.calls.append("take_turns")
+        await asyncio.sleep(0)
+        if error := self.failures.get("take_turns"):
+            raise error
+        return self.memory.turns.take(destination, rate, now, wanted=wanted)
 
     # For people
 

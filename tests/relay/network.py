@@ -67,6 +67,10 @@ class StillClock:
         heapq.heappush(self._timers, (when, next(self._numbers), timer))
         return timer
 
+    def jump(self, seconds: float) -> None:
+        """Let time pass and nobody do anything, as for a process that was stopped."""
+        self._now += seconds
+
     async def advance(self, seconds: float, *, each: int = TURNS) -> None:
         """Let time pass, and everybody do what is due in it."""
         end = self._now + seconds
@@ -85,6 +89,7 @@ class _End(asyncio.Transport):
     def __init__(self, protocol: asyncio.Protocol, local: object, peer: object) -> None:
         super().__init__({"peername": peer, "sockname": local})
         self.other: _End
+        self.said = bytearray()
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
         self._waiting: list[bytes | None] = []
@@ -93,6 +98,7 @@ class _End(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         if not self._is_closed and data:
+            self.said += data
             self._loop.call_soon(self.other.arrive, bytes(data))
 
     def arrive(self, data: bytes | None) -> None:
@@ -123,6 +129,9 @@ class _End(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return 0
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Nothing waits here."""
+
     def close(self) -> None:
         if not self._is_closed:
             self._is_closed = True
@@ -138,13 +147,15 @@ class _Counted(asyncio.Protocol):
     def __init__(self, protocol: asyncio.Protocol, network: Network) -> None:
         self._protocol = protocol
         self._network = network
-        self.data_received = protocol.data_received  # type: ignore[method-assign]  # passed on
         self.eof_received = protocol.eof_received  # type: ignore[method-assign]
         network.open += 1
         network.most_open = max(network.most_open, network.open)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._protocol.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._protocol.data_received(self._network.hears(data))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._network.open -= 1
@@ -161,6 +172,10 @@ class Network:
         self.open = 0
         self.most_open = 0
         """How many connections there were at once."""
+        self.said: list[bytearray] = []
+        """What the clients said, in each connection."""
+        self.hears: Callable[[bytes], bytes] = lambda octets: octets
+        """Makes what a client hears of what a server says, right before it does."""
 
     def serve(self, address: str, handler: AnyHandler, **values: Any) -> Server:
         """Put a server at an address."""
@@ -183,6 +198,7 @@ class Network:
                 _End(far, (hop.host, hop.port), ("192.0.2.1", 49152)),
             )
             ends[0].other, ends[1].other = ends[1], ends[0]
+            self.said.append(ends[0].said)
             far.connection_made(ends[1])
             near.connection_made(ends[0])
             return None
@@ -237,6 +253,7 @@ class House:
 
     Args:
         to: The next hop; `None` is by DNS.
+        beside: Another one, whose network, time and spool it has.
         options: Of the relay.
     """
 
@@ -247,12 +264,14 @@ class House:
         resolver: FakeResolver | None = None,
         backoff: Backoff | None = None,
         limits: Limits | None = None,
+        beside: House | None = None,
         **options: Any,
     ) -> None:
-        self.network = Network()
-        self.clock = StillClock()
+        self.network: Network = Network() if beside is None else beside.network
+        self.clock: StillClock = StillClock() if beside is None else beside.clock
         self.resolver = resolver or FakeResolver()
-        self.spool = MemorySpool(backoff=backoff)
+        memory = None if beside is None else beside.spool.memory
+        self.spool: MemorySpool = MemorySpool(memory, backoff=backoff)
         chance = random.Random(7).random
         routes = Routes(
             None if to is None else NextHop.parse(to),

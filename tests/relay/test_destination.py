@@ -329,14 +329,65 @@ async def test_the_end_of_a_message_is_not_sent_when_the_lease_is_over() -> None
     async with House(limits=Limits(lease_seconds=300)) as house:
         house.network.serve(HOP, slow)
         await house.submit()
-        house.spool.failures["renew"] = SpoolError("the disk is broken")
+        for what in ("renew", "lease"):
+            house.spool.failures[what] = SpoolError("the disk is broken")
         await house.clock.advance(280, each=15)
         slow.opened.set()
         await turns(300)
         assert slow.messages == 0
-        del house.spool.failures["renew"]
+        house.spool.failures.clear()
         await house.clock.advance(600, each=30)
         assert slow.messages == 1
+        assert await house.queued() == []
+
+
+STREAMED = TEXT + b"z" * 300_000 + b"\r\n"  # more than is read from the spool at once
+
+
+@pytest.mark.parametrize("text", [TEXT, STREAMED], ids=["small", "streamed"])
+@pytest.mark.parametrize("command", [b"DATA", b"BDAT"])
+@pytest.mark.parametrize("is_used", [False, True], ids=["new", "used"])
+async def test_a_process_that_was_stopped_past_its_lease_does_not_end_a_message(
+    command: bytes, text: bytes, is_used: bool
+) -> None:
+    recorder = Recorder()
+    is_stopped = False
+
+    def without_chunking(heard: bytes) -> bytes:
+        return heard.replace(b"CHUNKING", b"X-OTHER ")
+
+    def stop(heard: bytes) -> bytes:
+        """Go on after a long time, with the answer that the message itself follows."""
+        nonlocal is_stopped
+        if (b"354 " if command == b"DATA" else b"2.1.5") in heard:
+            house.network.hears = offers
+            house.clock.jump(400)
+            is_stopped = True
+        return offers(heard)
+
+    offers = without_chunking if command == b"DATA" else bytes
+
+    async with House(limits=Limits(lease_seconds=300)) as house:
+        house.network.serve(HOP, recorder)
+        house.network.hears = offers
+        if is_used:
+            await house.submit()
+        house.network.hears = stop
+        before = len(recorder.messages)
+        house.spool.failures["lease"] = SpoolError("somebody else has it")
+        await house.submit(text=text)
+        await turns(1000)
+        assert is_stopped
+        assert len(recorder.messages) == before
+        assert len(house.network.said) == 1
+        said = bytes(house.network.said[0])
+        assert not said.endswith((b"\r\n.\r\n", text[-1000:]))
+        [queued] = await house.queued()
+        assert queued.recipients[0].attempts == 0
+        assert house.relay.counters.sessions_failed == 0
+        house.spool.failures.clear()
+        await house.clock.advance(60, each=1000)
+        assert [message.data for message in recorder.messages[before:]] == [text]
         assert await house.queued() == []
 
 

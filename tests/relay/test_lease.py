@@ -42,7 +42,7 @@ async def test_a_fresh_lease_is_held_as_it_is() -> None:
     assert held in hands.leases
     assert len(hands.leases) == 1
     assert hands.spool.calls == ["put"]
-    assert held.may_end
+    assert held.may_end()
     hands.leases.drop(held)
     assert len(hands.leases) == 0
 
@@ -87,7 +87,7 @@ async def test_when_a_message_may_end(left: float, may_end: bool) -> None:
     await hands.clock.advance(SECONDS - left)
     hands.leases.watch()
     await turns()
-    assert held.may_end is may_end
+    assert held.may_end() is may_end
 
 
 async def test_nothing_may_end_with_a_lease_that_is_lost(
@@ -100,7 +100,7 @@ async def test_nothing_may_end_with_a_lease_that_is_lost(
     await hands.clock.advance(SECONDS / 2 + 1)
     hands.leases.watch()
     await turns()
-    assert not held.may_end
+    assert not held.may_end()
     assert held.client.protocol.closing_reply is not None
     assert "broken off in the middle" in caplog.text
 

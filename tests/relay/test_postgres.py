@@ -17,7 +17,10 @@ from pillarbox.relay.postgres.body import CHUNK_OCTETS
 from pillarbox.relay.postgres.clock import DatabaseClock
 from pillarbox.relay.postgres.lease import CHOOSE
 from pillarbox.relay.postgres.link import BY_INDEX, Database, Pool
-from pillarbox.relay.postgres.schema import MIGRATIONS, Migration, migrate, prepare
+from pillarbox.relay.postgres.schema import FIRST, MIGRATIONS, Migration, migrate, prepare
+from pillarbox.relay.postgres.share import LOCK
+from pillarbox.relay.postgres.turn import TAKE, SharedTurns
+from pillarbox.relay.rate import Rate
 from pillarbox.relay.row import lane_of
 from pillarbox.relay.spool import Backoff, Change, RecipientState, Selection, Spool, SpoolError
 from tests.relay.conformance import (
@@ -30,7 +33,9 @@ from tests.relay.conformance import (
     deferred,
     drafted,
     message,
+    most_within,
     octets_of,
+    taken,
 )
 from tests.relay.postgres_server import PostgresServer
 
@@ -397,6 +402,101 @@ async def test_the_sessions_of_a_dead_node(open_spool: Opener, database: str) ->
     assert await other.enter("b.test", 1)
 
 
+async def test_nodes_have_one_rate_together(open_spool: Opener) -> None:
+    nodes = [await open_spool() for _ in range(2)]
+    rate = Rate(100, 60)
+    times = await taken(nodes, rate, seconds=600, wanted=rate.batch)
+    assert most_within(times, 60) == 100
+    assert len(times) >= 950
+
+
+async def test_nodes_that_ask_for_turns_together(open_spool: Opener) -> None:
+    nodes = [await open_spool() for _ in range(3)]
+    given = await asyncio.gather(
+        *(
+            node.take_turns("b.test", Rate(100, 60), NOW, wanted=5)
+            for _ in range(10)
+            for node in nodes
+        )
+    )
+    assert sorted(turns.count for turns in given) == [0] * 10 + [5] * 20
+
+
+async def test_turns_of_a_node_that_is_gone(open_spool: Opener) -> None:
+    dead, other = await open_spool(), await open_spool()
+    assert (await dead.take_turns("b.test", Rate(100, 60), NOW, wanted=5)).count == 5
+    await dead.close()
+    assert (await other.take_turns("b.test", Rate(100, 60), NOW, wanted=200)).count == 95
+    await other.close()
+    again = await open_spool()
+    assert (await again.take_turns("b.test", Rate(100, 60), NOW, wanted=5)).count == 0
+
+
+async def test_a_node_that_is_stopped_while_it_asks_holds_up_no_other(
+    open_spool: Opener, database: str
+) -> None:
+    """Its question is with the database as a whole, and nobody takes the answer."""
+    values = {"destination": "b.test", "now": NOW, "slot": 3.0, "window": 63.0, "rounding": 0.0}
+    other = await open_spool()
+    with contextlib.closing(psycopg.connect(database, autocommit=True)) as stopped:
+        stopped.execute("SET search_path = pillarbox")
+        cursor = psycopg.ClientCursor(stopped)
+        asked = cursor.mogrify(LOCK + TAKE, values | {"wanted": 5, "most": 100})
+        stopped.pgconn.send_query(asked.encode())
+        while stopped.pgconn.flush():
+            await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            while (await other.take_turns("b.test", Rate(100, 60), NOW, wanted=95)).count:
+                await asyncio.sleep(0.01)
+    found = ask(database, "SELECT sum(count) FROM pillarbox.turns")
+    assert found == [(100,)]
+
+
+async def test_a_clock_that_is_ahead_takes_no_turns_before_their_time(open_spool: Opener) -> None:
+    spool, other = await open_spool(), await open_spool()
+    now = spool.clock.now()
+    assert (await spool.take_turns("b.test", Rate(9, 3600), now, wanted=9)).count == 9
+    turns = await other.take_turns("b.test", Rate(9, 3600), now + 86_400, wanted=9)
+    assert turns.count == 0
+    assert now + 3600 < turns.until < now + 3600 + 200
+
+
+async def test_turns_of_a_database_that_is_gone(
+    postgres: PostgresServer, open_spool: Opener
+) -> None:
+    spool = await open_spool()
+    assert (await spool.take_turns("b.test", Rate(9, 3600), NOW, wanted=1)).count == 1
+    postgres.stop()
+    try:
+        with pytest.raises(SpoolError):
+            await spool.take_turns("b.test", Rate(9, 3600), NOW, wanted=1)
+    finally:
+        postgres.start()
+    turns = await again(lambda: spool.take_turns("b.test", Rate(9, 3600), NOW, wanted=9))
+    assert turns.count == 8
+
+
+async def test_turns_that_count_no_more_are_forgotten(open_spool: Opener, database: str) -> None:
+    spool = await open_spool()
+    await spool.take_turns("b.test", Rate(9, 60), NOW, wanted=1)
+    await spool.take_turns("c.test", Rate(9, 60), NOW + 1000, wanted=1)
+    pool = Pool(Database(database, name="test", clock=DatabaseClock()), 1)
+    await SharedTurns(pool).sweep(NOW + 500)  # of one that has never asked for any
+    assert ask(database, "SELECT count(*) FROM pillarbox.turns") == [(2,)]
+    await spool._turns.sweep(NOW + 500)
+    await pool.close()
+    assert ask(database, "SELECT destination FROM pillarbox.turns") == [("c.test",)]
+
+
+async def test_a_destination_with_any_name_has_turns(open_spool: Opener) -> None:
+    spool = await open_spool()
+    for name in ("o'neill; --", "100%s", "a\\b", "é.test"):
+        assert (await spool.take_turns(name, Rate(9, 60), NOW, wanted=9)).count == 9
+        assert (await spool.take_turns(name, Rate(9, 60), NOW, wanted=9)).count == 0
+        assert await spool.enter(name, 1)
+        assert not await spool.enter(name, 1)
+
+
 async def test_a_reply_that_no_column_takes(open_spool: Opener) -> None:
     spool = await open_spool()
     stored = await spool.put(message(), BODY, lease_seconds=60)
@@ -464,8 +564,8 @@ async def test_what_nobody_names_is_swept(open_spool: Opener, database: str) -> 
 # The tables
 
 
-NEXT = Migration(2, 1, ("ALTER TABLE messages ADD COLUMN colour text NOT NULL DEFAULT 'white'",))
-AFTER_NEXT = Migration(3, 3, ("ALTER TABLE messages DROP COLUMN colour",))
+NEXT = Migration(3, 1, ("ALTER TABLE messages ADD COLUMN colour text NOT NULL DEFAULT 'white'",))
+AFTER_NEXT = Migration(4, 4, ("ALTER TABLE messages DROP COLUMN colour",))
 
 
 @pytest.fixture
@@ -492,10 +592,10 @@ async def test_a_node_goes_on_while_the_tables_change(
     task = asyncio.ensure_future(work())
     pool = Pool(Database(changed_tables, name="test", clock=DatabaseClock()), 1)
     async with pool.use() as connection:
-        with pytest.raises(SpoolError, match=r"is of format 1.* run 'pillarbox queue migrate'"):
+        with pytest.raises(SpoolError, match=r"is of format 2.* run 'pillarbox queue migrate'"):
             await prepare(connection, "here", makes=True, migrations=(*MIGRATIONS, NEXT))
-        assert await migrate(connection, "here", migrations=(*MIGRATIONS, NEXT)) == (1, 2)
-        assert await migrate(connection, "here", migrations=(*MIGRATIONS, NEXT)) == (2, 2)
+        assert await migrate(connection, "here", migrations=(*MIGRATIONS, NEXT)) == (2, 3)
+        assert await migrate(connection, "here", migrations=(*MIGRATIONS, NEXT)) == (3, 3)
         await prepare(connection, "here", makes=True, migrations=(*MIGRATIONS, NEXT))
     seen = working
     while working < seen + 3:
@@ -512,6 +612,23 @@ async def test_a_node_goes_on_while_the_tables_change(
     assert "install the version that the other nodes have" in await refusal(changed_tables)
 
 
+async def test_a_node_without_turns_goes_on_beside_one_that_has_them(
+    changed_tables: str, open_spool: Opener
+) -> None:
+    ask(changed_tables, "DROP SCHEMA IF EXISTS pillarbox CASCADE")
+    pool = Pool(Database(changed_tables, name="test", clock=DatabaseClock()), 1)
+    async with pool.use() as connection:
+        await prepare(connection, "here", makes=True, migrations=[FIRST])
+    said = await refusal(changed_tables)
+    assert "is of format 1, and this pillarbox wants 2; run 'pillarbox queue migrate'" in said
+    assert await PostgresSpool.migrate(changed_tables) == (1, 2)
+    async with pool.use() as connection:
+        await prepare(connection, "here", makes=True, migrations=[FIRST])
+    await pool.close()
+    spool = await open_spool()
+    assert (await spool.take_turns("b.test", Rate(9, 60), NOW, wanted=1)).count == 1
+
+
 async def test_nodes_that_begin_together_make_the_tables_once(
     changed_tables: str, open_spool: Opener
 ) -> None:
@@ -523,7 +640,7 @@ async def test_nodes_that_begin_together_make_the_tables_once(
 
 async def test_migrate_where_there_is_nothing_to_do(database: str, open_spool: Opener) -> None:
     await open_spool()
-    assert await PostgresSpool.migrate(database) == (1, 1)
+    assert await PostgresSpool.migrate(database) == (2, 2)
 
 
 # How it is looked for

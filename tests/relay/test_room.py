@@ -27,7 +27,7 @@ class Clock:
         """Have messages leave, one after the other."""
         for _ in range(messages):
             self.time += seconds / messages
-            room.leave(may_follow=True)
+            room.leave(0, 1)
 
 
 def measured(clock: Clock, per_second: int) -> Room:
@@ -39,15 +39,15 @@ def measured(clock: Clock, per_second: int) -> Room:
 def test_nothing_is_said_of_what_was_not_measured() -> None:
     clock = Clock()
     room = Room(clock.now)
-    assert not room.would_be_gone_soon(1)
+    assert not room.is_crowded(4, 1)
     clock.leave(room, SAMPLE_MESSAGES - 1, seconds=0.001)
-    assert not room.would_be_gone_soon(1)
+    assert not room.is_crowded(4, 1)
 
 
 def test_what_would_be_gone_soon() -> None:
     room = measured(Clock(), 1000)
-    assert room.would_be_gone_soon(int(990 * MOST_SECONDS))
-    assert not room.would_be_gone_soon(int(1010 * MOST_SECONDS))
+    assert room.is_crowded(int(990 * MOST_SECONDS), 1)
+    assert not room.is_crowded(int(1010 * MOST_SECONDS), 1)
 
 
 def test_a_pace_that_is_not_kept_is_forgotten() -> None:
@@ -56,7 +56,7 @@ def test_a_pace_that_is_not_kept_is_forgotten() -> None:
     clock.time += 10
     clock.leave(room, 5, seconds=0)
     room.tick(clock.time)
-    assert not room.would_be_gone_soon(1)
+    assert not room.is_crowded(4, 1)
 
 
 def test_a_clock_that_is_set_back_holds_nobody_up() -> None:
@@ -66,7 +66,7 @@ def test_a_clock_that_is_set_back_holds_nobody_up() -> None:
     clock.leave(room, SAMPLE_MESSAGES, seconds=0.05)
     room.tick(clock.time)
     clock.leave(room, SAMPLE_MESSAGES, seconds=10)
-    assert not room.would_be_gone_soon(100)
+    assert not room.is_crowded(100, 1)
 
 
 async def test_each_that_leaves_lets_in_one() -> None:
@@ -74,21 +74,21 @@ async def test_each_that_leaves_lets_in_one() -> None:
     room = measured(clock, 100)
     waiting = [asyncio.ensure_future(room.turn()) for _ in range(3)]
     await asyncio.sleep(0)
-    assert room.is_awaited
+    assert room.is_crowded(0, 1)
     # Those who wait are gone before whoever comes now.
-    assert not room.would_be_gone_soon(98)
-    room.leave(may_follow=False)
+    assert not room.is_crowded(98, 1)
+    room.leave(4, 1)
     await asyncio.sleep(0)
     assert [one.done() for one in waiting] == [False, False, False]
-    room.leave(may_follow=True)
+    room.leave(0, 1)
     await asyncio.sleep(0)
     assert [one.done() for one in waiting] == [True, False, False]
     waiting[1].cancel()
     await asyncio.sleep(0)
-    room.leave(may_follow=True)
-    room.leave(may_follow=True)
+    room.leave(0, 1)
+    room.leave(0, 1)
     await asyncio.gather(waiting[0], waiting[2])
-    assert not room.is_awaited
+    assert not room.is_crowded(0, 1)
 
 
 async def test_nobody_waits_for_what_does_not_move() -> None:
@@ -104,7 +104,7 @@ async def test_nobody_waits_for_what_does_not_move() -> None:
     assert not second.done()
     room.stop()
     await second
-    assert not room.would_be_gone_soon(1)
+    assert not room.is_crowded(4, 1)
 
 
 # In a relay

@@ -68,6 +68,7 @@ from pillarbox.protocol.sasl_client import (
     ClientCredentials,
     ClientMechanismFactory,
 )
+from pillarbox.protocol.transaction import END_OCTETS
 
 __all__ = ["Client", "ClientOptions", "TlsMode", "connect", "connect_unix"]
 
@@ -309,6 +310,7 @@ class Client:
         dsn: MailDsn = NO_MAIL_DSN,
         requires_tls: bool = False,
         chunking: bool = True,
+        may_end: Callable[[], bool] | None = None,
     ) -> Outcome:
         """Send a message, and tell what the server said, for each recipient.
 
@@ -325,6 +327,8 @@ class Client:
             dsn: What the sender wants of notifications.
             requires_tls: Every hop has to be encrypted and verified.
             chunking: Use BDAT where the server offers it.
+            may_end: Asked right before the last octets go out, when all others are with the system.
+                Where it says no, the session is closed, and the server has no message.
 
         Raises:
             SessionLost: The session broke before the server had said all. It is closed.
@@ -343,11 +347,13 @@ class Client:
             dsn=dsn,
             requires_tls=requires_tls,
             chunking=chunking,
+            may_end=may_end,
         )
         if isinstance(data, bytes):
             event = await self._next_event()
         else:
-            async with contextlib.aclosing(_chunks(data)) as chunks:
+            end_octets = None if may_end is None else END_OCTETS
+            async with contextlib.aclosing(_chunks(data, end_octets)) as chunks:
                 event = await self._next_event(chunks)
         return cast("Sent", event).outcome
 
@@ -405,7 +411,7 @@ class Client:
         while True:
             event = protocol.next_event()
             wire.flush()
-            if event is NEED_DATA or (wire.is_choked and isinstance(event, Need)):
+            if event is NEED_DATA:
                 if not await wire.wait():
                     is_said = protocol.has_lone_refusal
                     protocol.abandon(TIMED_OUT)
@@ -434,8 +440,13 @@ class Client:
         return SessionLost(text, cast("Reply", self.protocol.closing_reply), outcome)
 
 
-async def _chunks(data: AsyncIterable[bytes]) -> _Chunks:
-    """Put parts together until they are worth a chunk, and tell which is the last."""
+async def _chunks(data: AsyncIterable[bytes], end_octets: int | None) -> _Chunks:
+    """Put parts together until they are worth a chunk, and tell which is the last.
+
+    Args:
+        data: The parts.
+        end_octets: No more than these come in the last one.
+    """
     held: list[bytes] = []
     octets = 0
     async for part in data:
@@ -446,7 +457,11 @@ async def _chunks(data: AsyncIterable[bytes]) -> _Chunks:
         if part:
             held.append(part)
             octets += len(part)
-    yield b"".join(held), True
+    last = b"".join(held)
+    if end_octets is not None and len(last) > end_octets:
+        yield last[:-end_octets], False
+        last = last[-end_octets:]
+    yield last, True
 
 
 def _described(tls: ServerTls) -> str:

@@ -38,8 +38,6 @@ class ClientWire(asyncio.Protocol):
     """
 
     def __init__(self, protocol: ClientConnection) -> None:
-        self.is_choked = False
-        """Whether the server does not take what was written."""
         self.tls_error: ssl.SSLError | None = None
         """What broke TLS, in the handshake or later."""
         self._protocol = protocol
@@ -62,6 +60,8 @@ class ClientWire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._transport = cast("asyncio.Transport", transport)
+        # A pause lasts until all is with the system: the end of a message waits for nothing else.
+        self._transport.set_write_buffer_limits(0)
 
     def data_received(self, data: bytes) -> None:
         """Take octets of the network."""
@@ -92,11 +92,11 @@ class ClientWire(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Write no more for now."""
-        self.is_choked = True
+        self._protocol.is_paused = True
 
     def resume_writing(self) -> None:
         """Go on."""
-        self.is_choked = False
+        self._protocol.is_paused = False
         self._wake()
 
     def _wake(self) -> None:

@@ -15,6 +15,7 @@ import cloup
 from pillarbox.cli.command import command
 from pillarbox.cli.duration import Duration
 from pillarbox.cli.options import Listening, listening_options
+from pillarbox.cli.rate import MessageRate
 from pillarbox.cli.spool_place import DEFAULT_SPOOL
 
 __all__ = ["relay"]
@@ -132,6 +133,14 @@ _COUNT = click.IntRange(min=1)
         type=_COUNT,
         default=20,
         help="The most of them for one destination.",
+    ),
+    cloup.option(
+        "--max-rate-per-destination",
+        metavar="N/TIME",
+        type=MessageRate(),
+        show_default="no limit",
+        help="The most messages for one destination in a time, such as 100/1m: in any minute"
+        " no more than a hundred. Others wait in the spool.",
     ),
 )
 @cloup.option_group(

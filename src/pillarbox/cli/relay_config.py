@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pillarbox.relay.intake import Hook
     from pillarbox.relay.permission import Permission
+    from pillarbox.relay.rate import Rate
     from pillarbox.relay.route import NextHop
     from pillarbox.relay.webhook import Webhook
 
@@ -53,6 +54,7 @@ class RelayConfig:
         lease_seconds: See `Limits`.
         all_sessions: See `Limits`.
         most_sessions: See `Limits`.
+        rate: See `Limits`.
         is_logged: Whether each attempt is logged with its fields.
         has_figures: Whether somebody asks for figures.
     """
@@ -73,6 +75,7 @@ class RelayConfig:
     lease_seconds: float
     all_sessions: int
     most_sessions: int
+    rate: Rate | None
     is_logged: bool
     has_figures: bool
 
@@ -103,6 +106,7 @@ def relay_config(listening: Listening, options: dict[str, Any]) -> RelayConfig:
         **_retries(options),
         all_sessions=options["max_sessions"],
         most_sessions=options["max_sessions_per_destination"],
+        rate=options["max_rate_per_destination"],
         is_logged=listening.log_format == "json",
         has_figures=listening.metrics is not None,
     )

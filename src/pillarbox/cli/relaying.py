@@ -193,6 +193,7 @@ class _Running:
             limits=Limits(
                 all_sessions=options.all_sessions,
                 most_sessions=options.most_sessions,
+                rate=options.rate,
                 first_sessions=min(Limits().first_sessions, options.most_sessions),
                 delay_notice_seconds=options.delay_notice_seconds,
                 lease_seconds=options.lease_seconds,

@@ -46,6 +46,7 @@ __all__ = ["ClientConnection"]
 
 LOST = Reply(421, "4.4.2", "The connection was lost")
 GOODBYE = Reply(221, "2.0.0", "One refusal went for all, and the session ends with it")
+NOT_ENDED = Reply(421, "4.4.2", "The message was given up before its end")
 SPENT = Reply(452, "4.5.3", "The server takes no more messages in this session")
 
 
@@ -81,6 +82,7 @@ class ClientConnection:
         "_transaction",
         "closing_reply",
         "hostname",
+        "is_paused",
         "timeouts",
     )
 
@@ -101,6 +103,8 @@ class ClientConnection:
         self.timeouts = timeouts or Timeouts()
         self.closing_reply: Reply | None = None
         """What ended the session: 221, 421, or words of our own where the server had none."""
+        self.is_paused = False
+        """Set it while what was given to send is not sent: no more of a message is given then."""
         self._pipeline = Pipeline(trace)
         self._initiation = Initiation(self._pipeline, self.hostname, is_lmtp=is_lmtp, is_tls=is_tls)
         self._is_lmtp = is_lmtp
@@ -229,6 +233,9 @@ class ClientConnection:
             where = self._where
             if where is ClientState.CLOSED:
                 return NEED_CLOSE
+            if where is ClientState.WITHHELD:
+                self._end(NOT_ENDED, None)
+                continue
             try:
                 if where is ClientState.TLS:
                     self._initiation.check_nothing_in_the_clear()
@@ -245,7 +252,9 @@ class ClientConnection:
                 raise RemoteProtocolError("the server closed the connection", reply=LOST)
             elif where is ClientState.TLS:
                 return NEED_TLS
-            elif self._transaction is not None and self._transaction.may_write:
+            elif (
+                self._transaction is not None and self._transaction.may_write and not self.is_paused
+            ):
                 if self._transaction.message.data is None:
                     return NEED_BODY
                 self._transaction.write_slice()
@@ -320,6 +329,7 @@ class ClientConnection:
         dsn: MailDsn = NO_MAIL_DSN,
         requires_tls: bool = False,
         chunking: bool = True,
+        may_end: Callable[[], bool] | None = None,
     ) -> None:
         """Begin to send a message; call `next_event()` until it gives `Sent`.
 
@@ -339,6 +349,8 @@ class ClientConnection:
             requires_tls: Every hop has to be encrypted and verified (RFC 8689).
             chunking: Use BDAT where the server offers it (RFC 3030), so that any octets arrive as
                 they are. DATA carries lines that end in CRLF alone.
+            may_end: Asked right before the last octets are given to be sent. Where it says no they
+                are not, and the session is over: the server has nothing of the message.
 
         Raises:
             LocalProtocolError: The session is not open, or a message is under way.
@@ -360,7 +372,9 @@ class ClientConnection:
             return
         message.choose_form(self.extensions, chunking=chunking)
         self._messages += 1
-        self._transaction = Transaction(message, self._pipeline, is_lmtp=self._is_lmtp)
+        self._transaction = Transaction(
+            message, self._pipeline, is_lmtp=self._is_lmtp, may_end=may_end
+        )
         self._transaction.begin(self.extensions, resets=self._is_stale)
 
     def ask(self, mail_from: str | Path, rcpt_tos: Sequence[AnyRecipient]) -> None:

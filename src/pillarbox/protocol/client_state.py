@@ -66,6 +66,7 @@ class ClientState(enum.Enum):
     ENVELOPE = "a message is under way: call next_event() until it gives NEED_BODY or Sent"
     BODY = "a message is under way: call send_part() each time next_event() gives NEED_BODY"
     ENDING = "a message is under way: call next_event() until it gives Sent"
+    WITHHELD = "a message was given up before its end: call next_event() until it gives Sent"
     LEAVING = "QUIT is said: call next_event() until it gives NEED_CLOSE"
     CLOSED = "the session is over: make another connection"
 

@@ -208,10 +208,17 @@ class OutgoingMessage:
             for path, dsn in zip(self._paths[: self._said], self._rcpt_dsns, strict=False)
         ]
 
-    def take_slice(self, octets: int) -> tuple[bytes, bool]:
-        """Take the next octets of a message that is here as a whole; tell whether they end it."""
+    def take_slice(self, octets: int, *, end_octets: int = 0) -> tuple[bytes, bool]:
+        """Take the next octets of a message that is here as a whole; tell whether they end it.
+
+        Args:
+            octets: So many at the most.
+            end_octets: Leave these to a slice of their own.
+        """
         data = self.data or b""
         start = self._offset
+        if len(data) - start > end_octets:
+            octets = min(octets, len(data) - start - end_octets)
         self._offset = end = start + octets
         return data[start:end], end >= len(data)
 

@@ -16,10 +16,14 @@ from pillarbox.protocol.pipeline import Pipeline
 from pillarbox.protocol.reply import Reply
 from pillarbox.protocol.reply_parser import Extensions, broken
 
-__all__ = ["MESSAGE_ANSWERS", "SLICE_OCTETS", "Transaction"]
+__all__ = ["END_OCTETS", "MESSAGE_ANSWERS", "SLICE_OCTETS", "Transaction"]
 
 # A message that is here as a whole goes out in slices of this size.
 SLICE_OCTETS: Final = 262_144
+
+# Where somebody is asked before the end goes out, no more than this goes out with it: what the
+# system does not take at once stays with the driver, and goes out later without a question.
+END_OCTETS: Final = 16_384
 
 
 class Transaction:
@@ -30,9 +34,19 @@ class Transaction:
         pipeline: What the session says its commands by.
         is_lmtp: Whether LMTP is spoken.
         is_question: Whether it ends with the answers to RCPT, and no message follows.
+        may_end: Asked right before the last octets are written.
     """
 
-    __slots__ = ("_is_lmtp", "_is_question", "_pipeline", "is_stale", "message", "outcome", "state")
+    __slots__ = (
+        "_is_lmtp",
+        "_is_question",
+        "_may_end",
+        "_pipeline",
+        "is_stale",
+        "message",
+        "outcome",
+        "state",
+    )
 
     def __init__(
         self,
@@ -41,10 +55,11 @@ class Transaction:
         *,
         is_lmtp: bool,
         is_question: bool = False,
+        may_end: Callable[[], bool] | None = None,
     ) -> None:
         self.message = message
         self.state = ClientState.ENVELOPE
-        """How far it is: `ENVELOPE`, `BODY` or `ENDING`."""
+        """How far it is: `ENVELOPE`, `BODY`, `ENDING`, or `WITHHELD` where it may not end."""
         self.is_stale = False
         """Whether the server still has the sender, so that RSET has to come before the next."""
         self.outcome: Outcome | None = None
@@ -52,6 +67,7 @@ class Transaction:
         self._pipeline = pipeline
         self._is_lmtp = is_lmtp
         self._is_question = is_question
+        self._may_end = may_end
 
     # Out
 
@@ -85,11 +101,19 @@ class Transaction:
 
     def write_slice(self) -> None:
         """Write the next octets of a message that is here as a whole."""
-        part, is_last = self.message.take_slice(SLICE_OCTETS)
+        end_octets = 0 if self._may_end is None else END_OCTETS
+        part, is_last = self.message.take_slice(SLICE_OCTETS, end_octets=end_octets)
         self.write(part, is_last=is_last)
 
     def write(self, part: bytes, *, is_last: bool) -> None:
-        """Write octets of the message; ask `may_write` before."""
+        """Write octets of the message; ask `may_write` before.
+
+        Where it may not end, the last octets are not written, and nothing is from there on: a
+        server has no message of what the connection ends in.
+        """
+        if is_last and self._may_end is not None and not self._may_end():
+            self.state = ClientState.WITHHELD
+            return
         writer = self.message.writer
         answers = self.message.taken if self._is_lmtp else 1
         if writer is not None:
@@ -154,7 +178,8 @@ class Transaction:
     def _begin_body(self) -> None:
         self.state = ClientState.BODY
         data = self.message.data
-        if data is not None and len(data) <= SLICE_OCTETS:
+        at_once = SLICE_OCTETS if self._may_end is None else END_OCTETS
+        if data is not None and len(data) <= at_once:
             self.write(data, is_last=True)
 
     def _data_answered(self, reply: Reply, awaited: Awaited) -> None:

@@ -7,7 +7,7 @@ after the final dot it may have been delivered all the same, which is told (RFC 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -28,7 +28,6 @@ __all__ = ["Answer", "Attempt", "Session", "attempt"]
 # A message from a file is read whole up to this size: the client looks at it before it says MAIL.
 WHOLE_OCTETS: Final = 262_144
 
-NOT_SENT = Reply(451, "4.4.2", "The session ended before the message was sent")
 UNREADABLE = Reply(451, "4.3.0", "The message cannot be read from the spool now")
 NO_ADDRESS = Reply(553, "5.1.3", "The address is not valid")
 BARE_NEWLINE = Reply(
@@ -73,10 +72,6 @@ class Attempt:
     trouble: str = ""
 
 
-class LeaseShort(Exception):
-    """There is too little time left to end the message."""
-
-
 @dataclass(slots=True)
 class Session:
     """An open session with a server.
@@ -93,7 +88,10 @@ class Session:
 
 
 async def attempt(
-    session: Session, held: Held, read: Callable[[Lease], AsyncIterator[bytes]]
+    session: Session,
+    held: Held,
+    read: Callable[[Lease], AsyncIterator[bytes]],
+    may_go_on: Callable[[], Awaitable[bool]],
 ) -> Attempt:
     """Try to deliver a lease, and tell what was said of each of its recipients.
 
@@ -101,6 +99,8 @@ async def attempt(
         session: Open.
         held: The lease.
         read: Gives the octets of a message that is not at hand.
+        may_go_on: Asked where the server wants another transaction for some recipients; they wait
+            for the next attempt where it says no.
     """
     session.messages += 1
     made = Attempt({})
@@ -111,11 +111,15 @@ async def attempt(
             rest = await _transact(session, held, left, read, made)
             if not rest or len(rest) == len(left) or not session.client.is_open:
                 break
+            if not await may_go_on():
+                break
             for one in rest:  # the server wants them in a transaction of their own
                 del made.answers[one.number]
             left = rest
     finally:
         held.client = None
+    if made.fault and not held.may_end():
+        made.fault = ""  # we broke it off, and the server has no part in that
     return made
 
 
@@ -143,12 +147,13 @@ async def _transact(
         outcome = await client.send(
             message.mail_from,
             [_recipient(one) for one in recipients],
-            _guarded(held, read) if octets is None else octets,
+            read(lease) if octets is None else octets,
             size=lease.size if octets is None else None,
             body=_body(lease, octets, client.extensions),
             smtputf8=message.is_smtputf8 and _needs_smtputf8(lease, octets, client.extensions),
             dsn=message.dsn,
             requires_tls=message.requires_tls and not is_final,
+            may_end=held.may_end,
         )
     except SessionLost as error:
         made.fault = str(error)
@@ -158,10 +163,6 @@ async def _transact(
             return ()
         outcome = error.outcome
         is_in_doubt = outcome.is_in_doubt
-    except LeaseShort:
-        _answer_all(made, recipients, NOT_SENT)
-        made.is_void = True
-        return ()
     except SpoolError as error:
         made.trouble = str(error)
         _answer_all(made, recipients, UNREADABLE)
@@ -218,16 +219,6 @@ def _body(lease: Lease, octets: bytes | None, extensions: Extensions) -> BodyTyp
 def _needs_smtputf8(lease: Lease, octets: bytes | None, extensions: Extensions) -> bool:
     """Tell whether SMTPUTF8 has to be asked for: who offers it is told, as we were told."""
     return "SMTPUTF8" in extensions or octets is None or not octets.isascii()
-
-
-async def _guarded(
-    held: Held, read: Callable[[Lease], AsyncIterator[bytes]]
-) -> AsyncIterator[bytes]:
-    """Give the octets, and let none be the last when the lease is about to end."""
-    async for part in read(held.lease):
-        yield part
-    if not held.may_end:
-        raise LeaseShort
 
 
 def _answer_all(made: Attempt, recipients: Sequence[LeasedRecipient], reply: Reply) -> None:

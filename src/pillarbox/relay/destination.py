@@ -2,23 +2,26 @@
 
 Leases wait in memory, up to a bound, and are taken from the spool when they run short. What is down
 is probed by one session with one message, while all others wait in the spool; when it is back,
-sessions are opened as the window allows (schedule.py).
+sessions are opened as the window allows (schedule.py). Where there is a rate, an open session takes
+a turn (pace.py) before it takes a lease; who has to wait for one more than a moment waits in the
+spool, and sessions have nothing to do meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pillarbox.log import visible
+from pillarbox.protocol.reply import Reply
 from pillarbox.relay.delivery import Session
+from pillarbox.relay.idle import IdleSessions
 from pillarbox.relay.lease import Held
-from pillarbox.relay.room import Room
+from pillarbox.relay.pace import Pace
 from pillarbox.relay.pool import Unreachable
+from pillarbox.relay.room import Room
 from pillarbox.relay.route import NoRoute
 from pillarbox.relay.schedule import Ready, Window
 from pillarbox.relay.session import deliver_all
@@ -31,16 +34,10 @@ log = logging.getLogger("pillarbox")
 
 # A spool that cannot be used is asked again after so long.
 SPOOL_WAIT_SECONDS = 5.0
-# So many messages for each session that there may be are enough to have it busy.
-AHEAD = 4
+# Leases wait no longer than this for their turn.
+TURN_WAIT_SECONDS = 2.0
 
-
-@dataclass(slots=True, eq=False)
-class _Idle:
-    """A session that waits for something to do."""
-
-    future: asyncio.Future[bool]
-    since: float
+PACED = Reply(451, "4.3.2", "As many messages as may go there in this time are gone")
 
 
 class Destination:
@@ -66,13 +63,26 @@ class Destination:
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._connected = 0
-        self._idle: deque[_Idle] = deque()
+        self._idle = IdleSessions()
         self._promised = 0  # sessions that were told to look, and have not looked yet
         self._wakes_soon = False
+        self._pace: Pace | None = None
+        self._most_ready = shared.limits.ready_messages
+        self._batch = shared.limits.batch
         self._marks = 0
         self._has_more = False
         self._filling: asyncio.Task[None] | None = None
         self._chores: set[asyncio.Task[None]] = set()
+        if (rate := shared.limits.rate) is not None:
+            self._most_ready = self._batch = min(self._batch, rate.batch)
+            self._pace = Pace(
+                name,
+                rate,
+                spool=shared.spool,
+                clock=shared.clock,
+                wake=self.wake,
+                later=self._later,
+            )
 
     def __len__(self) -> int:
         """Count the leases that wait in memory."""
@@ -95,32 +105,26 @@ class Destination:
 
     def takes(self, sender: str, octets: int) -> bool:
         """Tell whether a message that is put now may go straight to a session."""
-        return self._has_room(sender, octets) and not self._is_crowded
+        is_crowded = self._room.is_crowded(len(self._ready), self._window.size)
+        return self._has_room(sender, octets) and not is_crowded
 
     async def room(self, sender: str, octets: int) -> bool:
         """Wait for room where there will be some in a moment; tell whether there is."""
-        if self._delivers() and self._is_crowded and not await self._room.turn():
-            return False
+        if self._delivers() and self._room.is_crowded(len(self._ready), self._window.size):
+            return await self._room.turn() and self._has_room(sender, octets)
         return self._has_room(sender, octets)
-
-    @property
-    def _is_crowded(self) -> bool:
-        """Whether there is enough to do, and a message that comes later is done as soon."""
-        waiting = len(self._ready)
-        is_enough = waiting >= AHEAD * self._window.size or self._room.is_awaited
-        return is_enough and self._room.would_be_gone_soon(waiting)
 
     def _has_room(self, sender: str, octets: int) -> bool:
         limits, shared = self._shared.limits, self._shared
         return (
             self._delivers()
-            and len(self._ready) < limits.ready_messages
+            and len(self._ready) < self._most_ready
             and self._ready.of(sender) < limits.ready_messages // 2
             and shared.memory_octets + octets <= limits.memory_octets
         )
 
     def _delivers(self) -> bool:
-        return self._runs() and not self._is_down
+        return self._runs() and not self._is_down and not self._has_no_turn
 
     def add(self, lease: Lease) -> None:
         """Take a lease."""
@@ -129,11 +133,20 @@ class Destination:
             self.give_back_all()
         elif not self._wakes_soon:
             self._wakes_soon = True
-            self._shared.spool.meanwhile(self._wake_for_added)
+            self._shared.spool.meanwhile(self._use_added)
 
-    def _wake_for_added(self) -> None:
+    def _use_added(self) -> None:
         self._wakes_soon = False
-        self.wake()
+        self._use()
+
+    def _use(self) -> None:
+        """Have leases tried that came, or give them back."""
+        if not self._runs():
+            self.give_back_all()
+        elif self._has_no_turn:
+            self._keep_or_not()
+        else:
+            self.wake()
 
     def mark(self) -> None:
         """Take note that there may be something due in the spool."""
@@ -146,23 +159,20 @@ class Destination:
 
     def wake(self) -> None:
         """Have as many sessions look for work as there is work and room for."""
-        if not self._runs() or self._shared.recorder.is_stuck:
+        if not self._runs() or self._has_no_turn or self._shared.recorder.is_stuck:
             return
         work = 1 if self._is_down else len(self._ready) + self._has_more
+        if self._pace is not None:
+            work = min(work, self._pace.left or 1)  # who finds out that there are more wakes others
         while self._promised < work:
-            if self._idle:
-                idle = self._idle.pop()
-                if idle.future.done():
-                    continue
-                idle.future.set_result(True)
-            elif not self._may_open():
-                return
-            elif self._shared.sessions < self._shared.limits.all_sessions:
+            if not self._idle.use_one():
+                if not self._may_open():
+                    return
+                if self._shared.sessions >= self._shared.limits.all_sessions:
+                    self._shared.hungry[self] = None
+                    self._shared.make_room()
+                    return
                 self._begin()
-            else:
-                self._shared.hungry[self] = None
-                self._shared.make_room()
-                return
             self._promised += 1
 
     def _runs(self) -> bool:
@@ -171,6 +181,10 @@ class Destination:
             and not self._shared.is_closing
             and self.down_until <= self._shared.clock.now()
         )
+
+    @property
+    def _has_no_turn(self) -> bool:
+        return self._pace is not None and self._pace.is_waiting
 
     def _may_open(self) -> bool:
         most = 1 if self._is_down else self._window.size
@@ -202,22 +216,13 @@ class Destination:
     def tick(self, now: float) -> None:
         """Close sessions that have had nothing to do, and look whether it is time to try again."""
         self._room.tick(now)
-        oldest = now - self._shared.limits.idle_seconds
-        while self._idle and self._idle[0].since <= oldest:
-            idle = self._idle.popleft()
-            if not idle.future.done():
-                idle.future.set_result(False)
+        self._idle.close_those_since(now - self._shared.limits.idle_seconds)
         if self._has_more or self._ready:
             self.wake()
 
     def close_one(self) -> bool:
         """Close a session that has nothing to do; tell whether there was one."""
-        while self._idle:
-            idle = self._idle.popleft()
-            if not idle.future.done():
-                idle.future.set_result(False)
-                return True
-        return False
+        return self._idle.close_one()
 
     def suspend(self) -> None:
         """Deliver nothing more, but for what is under way."""
@@ -265,7 +270,7 @@ class Destination:
     def _pop(self) -> Lease | None:
         lease = self._ready.pop()
         if lease is not None:
-            self._room.leave(may_follow=len(self._ready) < AHEAD * self._window.size)
+            self._room.leave(len(self._ready), self._window.size)
             if lease.octets is not None:
                 self._shared.memory_octets -= len(lease.octets)
         return lease
@@ -296,24 +301,58 @@ class Destination:
             if shared.recorder.is_stuck:
                 # What cannot be put on record is not tried: after our end it would be tried again.
                 return None
-            lease = self._pop()
-            if lease is not None:
-                if self._has_more and not self._is_down and len(self._ready) < self._window.size:
-                    self._fill()
-                held = await shared.leases.hold(lease)
+            if self._has_no_turn or not (self._ready or self._has_more):
+                if not await self._wait(session):
+                    return None
+            elif not self._ready:
+                await self._fill()
+            elif session is None or self._pace is None or await self.turn():
+                held = await self._hold_next()
                 if held is not None:
                     return held
-            elif self._has_more:
-                await self._fill()
-            elif session is None or not session.client.is_open or shared.hungry:
-                return None
-            else:
-                idle = _Idle(asyncio.get_running_loop().create_future(), shared.clock.now())
-                self._idle.append(idle)
-                if not await idle.future:
-                    return None
-                self._promised -= 1
+                if session is not None and self._pace is not None:
+                    self._pace.put_back()
         return None
+
+    async def _hold_next(self) -> Held | None:
+        """Take the next lease in hand; `None` where there is none any more."""
+        if (lease := self._pop()) is None:
+            return None
+        few = min(self._window.size, self._most_ready)
+        if self._has_more and not self._is_down and len(self._ready) < few:
+            self._fill()
+        return await self._shared.leases.hold(lease)
+
+    async def _wait(self, session: Session | None) -> bool:
+        """Wait for something to do, with an open session; tell whether there is."""
+        if session is None or not session.client.is_open or self._shared.hungry:
+            return False
+        if not await self._idle.wait(self._shared.clock.now()):
+            return False
+        self._promised -= 1
+        return True
+
+    async def turn(self) -> bool:
+        """Take the right to begin a message; without it nothing is begun."""
+        pace = self._pace
+        if pace is None:
+            return True
+        if await pace.take(max(1, len(self._ready) + self._batch * self._has_more)):
+            if pace.left:
+                self.wake()
+            return True
+        self._keep_or_not()
+        return False
+
+    def _keep_or_not(self) -> None:
+        """Let the spool have what would wait long for its turn, or has waited long already."""
+        if self._pace is None or not self._ready:
+            return
+        now = self._shared.clock.now()
+        fresh = self._shared.limits.lease_seconds / 2
+        is_long = self._pace.until > now + TURN_WAIT_SECONDS
+        if is_long or any(lease.expires < now + fresh for lease in self._ready):
+            self.give_back_all(str(PACED))
 
     def _fill(self) -> asyncio.Task[None]:
         """Take more from the spool; one does so for all."""
@@ -324,7 +363,7 @@ class Destination:
     async def _refill(self) -> None:
         shared = self._shared
         marks = self._marks
-        limit = 1 if self._is_down else shared.limits.batch
+        limit = 1 if self._is_down else self._batch
         try:
             leases = await shared.spool.lease(
                 self.name,
@@ -344,10 +383,7 @@ class Destination:
                 self._is_down = False  # nobody asks for it any more
         for lease in leases:
             self._push(lease)
-        if self._runs():
-            self.wake()
-        else:
-            self.give_back_all()
+        self._use()
 
     def _pause(self, seconds: float) -> None:
         self.down_until = self._shared.clock.now() + seconds

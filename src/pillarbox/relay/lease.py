@@ -1,7 +1,8 @@
 """Leases in our hands: renewed while work on them takes long, given back where nobody acts on them.
 
 A lease that ends while its message is on its way would have the message delivered by somebody else
-as well. So it is renewed in time; and where that cannot be, the final dot is not sent any more.
+as well. So it is renewed in time; and where that cannot be, the final dot is not sent any more: the
+client asks right before it, since a process may be stopped at any point and go on much later.
 """
 
 from __future__ import annotations
@@ -50,7 +51,6 @@ class Held:
         """Whether it has been given up: it is somebody else's, or will be before all is sent."""
         self.is_renewing = False
 
-    @property
     def may_end(self) -> bool:
         """Whether enough time is left to send the final dot."""
         return not self.is_lost and self.lease.expires - self.now() >= self.margin_seconds
@@ -120,7 +120,7 @@ class Leases:
         """
         now = self._clock.now()
         for held in self._held:
-            if held.client is not None and not held.may_end:
+            if held.client is not None and not held.may_end():
                 self._break_off(held, held.client)
             if held.lease.expires - now < self._seconds / 2 and not held.is_renewing:
                 held.is_renewing = True
@@ -138,7 +138,7 @@ class Leases:
             lease = await self._spool.renew(held.lease, self._clock.now(), seconds=self._seconds)
         except SpoolError as error:
             log.error("%s: its lease was not renewed: %s", held.lease.id, visible(str(error)))
-            return held.may_end
+            return held.may_end()
         finally:
             held.is_renewing = False
         if lease is None:

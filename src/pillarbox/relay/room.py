@@ -16,6 +16,8 @@ __all__ = ["Room"]
 
 # It is measured over so many messages.
 SAMPLE_MESSAGES: Final = 50
+# So many messages for each session that there may be are enough to have it busy.
+AHEAD: Final = 4
 # What would take longer is not waited for.
 MOST_SECONDS: Final = 1.0
 
@@ -37,13 +39,17 @@ class Room:
         self._ticks = 0
         self._waiting: deque[tuple[asyncio.Future[bool], int]] = deque()
 
-    @property
-    def is_awaited(self) -> bool:
-        """Whether anybody waits, and is first."""
-        return bool(self._waiting)
+    def is_crowded(self, messages: int, sessions: int) -> bool:
+        """Tell whether there is enough to do, and one that comes later is gone as soon.
 
-    def would_be_gone_soon(self, messages: int) -> bool:
-        """Tell whether so many will have left in a moment, with those that wait already."""
+        Args:
+            messages: How many there are.
+            sessions: How many they may go over at once.
+        """
+        is_enough = messages >= AHEAD * sessions or self._waiting
+        return bool(is_enough) and self._would_be_gone_soon(messages)
+
+    def _would_be_gone_soon(self, messages: int) -> bool:
         return messages + len(self._waiting) <= self._per_second * MOST_SECONDS
 
     async def turn(self) -> bool:
@@ -52,14 +58,14 @@ class Room:
         self._waiting.append((future, self._ticks))
         return await future
 
-    def leave(self, *, may_follow: bool) -> None:
-        """Count one that leaves, and let in who is next."""
+    def leave(self, messages: int, sessions: int) -> None:
+        """Count one that leaves, and let in who is next if there is not enough without it."""
         self._left += 1
         if self._left == SAMPLE_MESSAGES:
             now = self._now()
             self._per_second = SAMPLE_MESSAGES / max(now - self._since, 1e-6)
             self._since, self._left = now, 0
-        if may_follow and self._waiting:
+        if self._waiting and messages < AHEAD * sessions:
             self._tell(is_turn=True)
 
     def tick(self, now: float) -> None:

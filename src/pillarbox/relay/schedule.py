@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pillarbox.relay.rate import Rate
 from pillarbox.relay.spool import Lease
 
 __all__ = ["Limits", "Ready", "Window"]
@@ -22,6 +23,7 @@ class Limits:
         first_sessions: How many sessions a destination begins with.
         most_sessions: How many it may have at once; Postfix has 20.
         all_sessions: How many there may be in all.
+        rate: How many messages may go to a destination in a time; `None` for as many as go.
         messages_per_session: After so many a session is closed: servers count, too.
         idle_seconds: A session that has nothing to do is closed.
         lease_seconds: For how long messages are leased; a delivery that takes longer renews.
@@ -40,6 +42,7 @@ class Limits:
     first_sessions: int = 5
     most_sessions: int = 20
     all_sessions: int = 200
+    rate: Rate | None = None
     messages_per_session: int = 100
     idle_seconds: float = 5.0
     lease_seconds: float = 300.0

@@ -40,6 +40,10 @@ class Source(Protocol):
         """Give the next lease; `None` ends the session."""
         ...
 
+    async def turn(self) -> bool:
+        """Take the right to begin a message; without it nothing is begun."""
+        ...
+
     async def give_back(self, leases: Sequence[Lease], reply: str = "") -> None:
         """Let the spool have leases that nobody acted on."""
         ...
@@ -96,11 +100,15 @@ class _Life:
     async def _deliver(self, held: Held) -> None:
         shared = self._shared
         began = shared.clock.now()
-        session = self._session or await self._open(held)
+        session = self._session
         if session is None:
-            return
+            if (session := await self._open(held)) is None:
+                return
+            if not await self._source.turn():
+                await self._return(held)
+                return
         made = await self._attempt(session, held)
-        if made.is_void and session.messages > 1 and not shared.is_closing:
+        if made.is_void and made.fault and session.messages > 1 and not shared.is_closing:
             # A server may end a session that was used; that says nothing of the next.
             await self._leave()
             if (session := await self._open(held)) is None:
@@ -148,7 +156,7 @@ class _Life:
 
     async def _attempt(self, session: Session, held: Held) -> Attempt:
         self._shared.counters.attempts += 1
-        made = await attempt(session, held, self._shared.spool.read)
+        made = await attempt(session, held, self._shared.spool.read, self._source.turn)
         if made.trouble:
             log.error("%s: cannot be read: %s", held.lease.id, visible(made.trouble))
         return made

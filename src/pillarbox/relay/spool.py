@@ -22,6 +22,7 @@ from typing import Protocol, runtime_checkable
 from pillarbox.protocol.dsn import MailDsn, RcptDsn
 from pillarbox.protocol.event import NO_MAIL_DSN, NO_RCPT_DSN
 from pillarbox.relay.clock import Clock
+from pillarbox.relay.rate import Rate, Turns
 
 __all__ = [
     "Backoff",
@@ -454,6 +455,19 @@ class Spool(Protocol):
         That is recipients of messages that have expired, and of those created before a time whose
         sender has not been told that it takes long: of any destination, suspended or not, but of no
         message that is held. Attempts do not count, and the times of the next ones stay.
+        """
+        ...
+
+    async def take_turns(self, destination: str, rate: Rate, now: float, *, wanted: int) -> Turns:
+        """Take the right to begin so many messages to a destination, as far as there is any.
+
+        All who share the spool have one rate together, and those who ask say the same one.
+
+        Args:
+            destination: Where to.
+            rate: How many there may be in a time.
+            now: The time.
+            wanted: How many to take, 1 at least.
         """
         ...
 

@@ -143,7 +143,24 @@ FIRST: Final = Migration(
     ),
 )
 
-MIGRATIONS: Final = (FIRST,)
+# What a node has taken of a destination's turns counts until `ends` (rate.py).
+TURNS: Final = Migration(
+    2,
+    1,
+    (
+        """
+        CREATE TABLE turns (
+            destination text,
+            began float8,
+            ends float8,
+            count integer NOT NULL,
+            PRIMARY KEY (destination, began, ends)
+        ) WITH (autovacuum_vacuum_scale_factor = 0.05)
+        """,
+    ),
+)
+
+MIGRATIONS: Final = (FIRST, TURNS)
 
 
 async def prepare(

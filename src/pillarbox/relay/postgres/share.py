@@ -10,22 +10,29 @@ server, and no commit waits for its disk: after a crash there may be too many fo
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final, LiteralString
+
+from psycopg import AsyncClientCursor
 
 from pillarbox.relay.postgres.clock import DatabaseClock
-from pillarbox.relay.postgres.link import Connection, Database, Pool
+from pillarbox.relay.postgres.link import Connection, Pool
 
-__all__ = ["Sessions"]
+__all__ = ["NO_WAIT", "Sessions", "locked"]
+
+# What is said first of a connection whose commits wait for no disk.
+NO_WAIT: Final = "SET synchronous_commit = off"
 
 # A node touches its rows every 30 seconds (spool.py).
 ALIVE_SECONDS: Final = 90.0
 
-# Those who want a session with the same destination take turns, so that two do not take the last.
-LOCK: Final = "SELECT pg_advisory_xact_lock(1348628856, hashtext(%s))"
+# Those who want something of the same destination go one after the other, so that two do not take
+# the last.
+LOCK: Final = "SELECT pg_advisory_xact_lock(1348628856, hashtext(%(destination)s));"
 
 ENTER: Final = """
     INSERT INTO sessions (destination, node, count, seen, pid)
-    SELECT %(destination)s, %(node)s, %(count)s, %(now)s, pg_backend_pid()
+    SELECT %(destination)s, %(node)s, %(count)s, %(now)s::float8, pg_backend_pid()
     WHERE %(count)s + (
         SELECT coalesce(sum(s.count), 0) FROM sessions AS s
         WHERE s.destination = %(destination)s AND s.node <> %(node)s AND s.seen > %(alive)s
@@ -46,13 +53,13 @@ class Sessions:
     """Counts a node's sessions, where the other nodes see it.
 
     Args:
-        database: Where.
+        pool: Connections that wait for no disk; one, which goes with its process.
         clock: Tells the time.
         key: The node's.
     """
 
-    def __init__(self, database: Database, clock: DatabaseClock, key: str) -> None:
-        self._pool = Pool(database, 1, "SET synchronous_commit = off")
+    def __init__(self, pool: Pool, clock: DatabaseClock, key: str) -> None:
+        self._pool = pool
         self._clock = clock
         self._key = key
         self._counts: Counter[str] = Counter()
@@ -67,20 +74,15 @@ class Sessions:
         self._counts[destination] += 1  # before anybody else of this node asks
         has_entered = False
         try:
-            async with self._pool.use() as connection, connection.transaction():
-                await connection.execute(LOCK, [destination])
-                found = await connection.execute(
-                    ENTER,
-                    {
-                        "destination": destination,
-                        "node": self._key,
-                        "count": self._counts[destination],
-                        "now": now,
-                        "alive": now - ALIVE_SECONDS,
-                        "most": most,
-                    },
-                )
-                has_entered = await found.fetchone() is not None
+            values = {
+                "node": self._key,
+                "count": self._counts[destination],
+                "now": now,
+                "alive": now - ALIVE_SECONDS,
+                "most": most,
+            }
+            async with self._pool.use() as connection:
+                has_entered = await locked(connection, destination, ENTER, values) is not None
         finally:
             if not has_entered:
                 self._counts[destination] -= 1
@@ -113,6 +115,16 @@ class Sessions:
             LEAVE, [self._counts[destination], self._clock.now(), destination, self._key]
         )
 
-    async def close(self) -> None:
-        """Let go of the connection."""
-        await self._pool.close()
+
+async def locked(
+    connection: Connection, destination: str, statement: LiteralString, values: Mapping[str, Any]
+) -> tuple[Any, ...] | None:
+    """Do something with a destination that nobody else does at the same time; give its first row.
+
+    Both statements go out as one text, and are one transaction that the database ends by itself: a
+    node that is stopped in the middle of it holds up no other.
+    """
+    cursor = AsyncClientCursor(connection)
+    await cursor.execute(LOCK + statement, {"destination": destination, **values})
+    cursor.nextset()
+    return await cursor.fetchone()

@@ -29,8 +29,10 @@ from pillarbox.relay.postgres.listen import MAIL_SECONDS, Channel, Listener
 from pillarbox.relay.postgres.outcome import End, Outcomes
 from pillarbox.relay.postgres.row import FREE, chunks
 from pillarbox.relay.postgres.schema import migrate, prepare
-from pillarbox.relay.postgres.share import Sessions
+from pillarbox.relay.postgres.share import NO_WAIT, Sessions
+from pillarbox.relay.postgres.turn import SharedTurns
 from pillarbox.relay.postgres.writer import InDoubt, Writer
+from pillarbox.relay.rate import Rate, Turns
 from pillarbox.relay.row import MessageRow, Tokens, id_of, number_of
 from pillarbox.relay.sealed import Put, Sealed, digest_of
 from pillarbox.relay.spool import (
@@ -105,7 +107,9 @@ class PostgresSpool:
         self._channel = channel
         self._listener = Listener(database, channel)
         self._reading = Pool(database, READERS)
-        self._sessions = Sessions(database, clock, tokens.key)
+        self._sharing = Pool(database, 1, NO_WAIT)
+        self._sessions = Sessions(self._sharing, clock, tokens.key)
+        self._turns = SharedTurns(self._sharing)
         self._arrivals = Arrivals(
             backoff=backoff, chance=chance, tokens=tokens, bodies=self._bodies
         )
@@ -340,6 +344,10 @@ class PostgresSpool:
             self._leases.lease_late, Late(numbers, now, created_before, seconds)
         )
 
+    async def take_turns(self, destination: str, rate: Rate, now: float, *, wanted: int) -> Turns:
+        """Take turns, of those that all nodes have; see `Spool.take_turns()`."""
+        return await self._turns.take(destination, rate, now, wanted=wanted)
+
     # For people
 
     async def list(
@@ -437,6 +445,7 @@ class PostgresSpool:
             async with self._reading.use() as connection:
                 await self._be_seen(connection)
             await self._sessions.touch()
+            await self._turns.sweep(self._clock.now())
         return change
 
     async def enter(self, destination: str, most: int) -> bool:
@@ -493,7 +502,7 @@ class PostgresSpool:
                     await connection.execute("DELETE FROM sessions WHERE node = %s", [self._key])
         await self._reading.close()
         await self._bodies.close()
-        await self._sessions.close()
+        await self._sharing.close()
 
     async def _read(
         self,

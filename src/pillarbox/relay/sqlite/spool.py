@@ -15,6 +15,7 @@ from typing import ParamSpec, TypeVar, cast
 
 from pillarbox.relay.clock import Clock, SystemClock
 from pillarbox.relay.leasing import Late, LeaseAll, Next, Renewal
+from pillarbox.relay.rate import Rate, TurnCount, Turns
 from pillarbox.relay.row import MessageRow, Tokens, id_of, number_of
 from pillarbox.relay.sealed import Put, Sealed, digest_of
 from pillarbox.relay.spool import (
@@ -98,6 +99,7 @@ class SqliteSpool:
             others=self._others,
             is_visitor=is_visitor,
         )
+        self._turns = TurnCount()
         self._seen_version: int | None = None
         self._is_closed = False
 
@@ -317,6 +319,12 @@ class SqliteSpool:
         return await self._writer.do(
             self._leases.lease_late, Late(numbers, now, created_before, seconds)
         )
+
+    async def take_turns(self, destination: str, rate: Rate, now: float, *, wanted: int) -> Turns:
+        """Take turns; see `Spool.take_turns()`. The count is this process's, and ends with it."""
+        if self._is_closed:
+            raise SpoolError("the spool is closed")
+        return self._turns.take(destination, rate, now, wanted=wanted)
 
     # For people
 
