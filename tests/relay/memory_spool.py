@@ -50,12 +50,15 @@ class _Recipient:
     is_delay_told: bool = False
     token: str = ""
     lease_expires: float = 0.0
+    is_attempt: bool = False
     given_back_to: tuple[int, float] = (0, 0.0)
     """What give_back() makes of attempts and next_attempt."""
 
     @property
     def due(self) -> float:
-        return max(self.next_attempt, self.lease_expires) if self.token else self.next_attempt
+        if not self.token:
+            return self.next_attempt
+        return self.lease_expires if self.is_attempt else max(self.lease_expires, self.next_attempt)
 
     def is_free(self, now: float) -> bool:
         return self.state not in ENDED and (not self.token or self.lease_expires <= now)
@@ -231,6 +234,7 @@ class MemorySpool:
         for one in recipients:
             one.given_back_to = (one.attempts, now if counts else one.next_attempt)
             one.token = token
+            one.is_attempt = counts
             one.lease_expires = now + seconds
             one.state = RecipientState.ACTIVE
             if counts:

@@ -103,6 +103,16 @@ def by_destination(rows: Sequence[RecipientRow]) -> Iterator[list[RecipientRow]]
         yield [row._replace(is_attempt=False) for row in some]
 
 
+def due_behind_lease(row: RecipientRow, expires: float) -> float:
+    """Tell when somebody else may try a recipient, should nothing be heard of its lease.
+
+    An attempt of which nobody knows how it ended is made again at once: a node that dies, perhaps
+    of this very message, does so once in the time of a lease. Leases for something else put off no
+    attempt, and bring none forward.
+    """
+    return expires if row.is_attempt else max(expires, row.next_attempt)
+
+
 def lease_of(loaded: Loaded, rows: Sequence[RecipientRow], token: str, expires: float) -> Lease:
     """Give the lease of recipients of one destination, whose rows are as they are to be."""
     return Lease(

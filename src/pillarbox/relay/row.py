@@ -280,7 +280,7 @@ def new_recipients(
     for place, to in enumerate(message.recipients):
         token = given.get(to.destination)
         next_attempt = second_attempt if token else message.created
-        due = max(next_attempt, expires) if token else next_attempt
+        due = expires if token else next_attempt  # see due_behind_lease() in leasing.py
         rows.append(
             RecipientRow(
                 message=number,

@@ -5,7 +5,7 @@ go to one destination are leased together, tried, and finished with an outcome e
 left, the message is gone. What a lease does not finish in time is tried again by somebody else.
 
 The attempt is counted, and the time of the next one written, when the lease is given: a message
-that kills whoever delivers it does so at the pace of its retries, and no faster. A lease's token
+that kills whoever delivers it does so once in the time of a lease, and no faster. A lease's token
 guards its results: one that comes too late is told so, and nothing of it is recorded.
 
 sqlite/ keeps this promise in a folder, postgres/ in a database that several relays share.

@@ -37,7 +37,8 @@ RELEASE: Final = f"""
         UPDATE messages SET is_held = FALSE WHERE id = ANY(%s::bigint[]) AND is_held
         RETURNING id
     ), theirs AS (
-        UPDATE recipients SET due = greatest(lease_expires, next_attempt)
+        UPDATE recipients SET due = CASE WHEN lease_expires IS NOT NULL AND is_attempt
+            THEN lease_expires ELSE greatest(lease_expires, next_attempt) END
         FROM released WHERE message = released.id AND {_PENDING}
     )
     SELECT count(*) FROM released

@@ -70,7 +70,8 @@ GIVE_OUT: Final = f"""
     UPDATE recipients AS r SET state = {State.ACTIVE}, attempts = given.attempts,
         next_attempt = given.next_attempt, token = given.token, lease_expires = given.expires,
         is_attempt = given.is_attempt,
-        due = CASE WHEN r.due IS NOT NULL THEN greatest(given.expires, given.next_attempt) END
+        due = CASE WHEN r.due IS NULL THEN NULL WHEN given.is_attempt THEN given.expires
+            ELSE greatest(given.expires, given.next_attempt) END
     FROM unnest(
         %s::bigint[], %s::int[], %s::int[], %s::float8[], %s::text[], %s::float8[], %s::boolean[]
     ) AS given (message, number, attempts, next_attempt, token, expires, is_attempt)
@@ -79,7 +80,8 @@ GIVE_OUT: Final = f"""
 
 RENEW: Final = """
     UPDATE recipients AS r SET lease_expires = lease.expires,
-        due = CASE WHEN r.due IS NOT NULL THEN greatest(lease.expires, r.next_attempt) END
+        due = CASE WHEN r.due IS NULL THEN NULL WHEN r.is_attempt THEN lease.expires
+            ELSE greatest(lease.expires, r.next_attempt) END
     FROM unnest(%s::bigint[], %s::text[], %s::float8[]) AS lease (message, token, expires)
     WHERE r.message = lease.message AND r.token = lease.token
 """

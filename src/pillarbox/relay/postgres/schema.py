@@ -47,7 +47,7 @@ class Migration:
     statements: tuple[LiteralString, ...]
 
 
-# `due` is when a recipient may be leased: its next attempt, or the end of a lease if that is later.
+# `due` is when a recipient may be leased: its next attempt, or the end of a lease.
 # It is NULL for one that is not to be leased, since its message is held or its outcome known.
 #
 # Bodies are mostly pages that do not compress and are read once: they stay in their row while they

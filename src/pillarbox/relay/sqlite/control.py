@@ -15,6 +15,12 @@ from pillarbox.relay.sqlite.writer import Transaction
 
 __all__ = ["Control", "recover"]
 
+# See due_behind_lease() in leasing.py.
+AFTER_LEASE = """
+    CASE WHEN lease_expires IS NULL THEN next_attempt WHEN is_attempt THEN lease_expires
+        ELSE max(lease_expires, next_attempt) END
+"""
+
 
 class Control:
     """Holds, releases, hastens and removes messages; suspends and resumes destinations.
@@ -36,7 +42,7 @@ class Control:
 
     def _set_held(self, connection: sqlite3.Connection, selection: Selection, is_held: bool) -> int:
         numbers = _select(connection, selection, f"is_held = {not is_held}")
-        due = "NULL" if is_held else "max(ifnull(lease_expires, next_attempt), next_attempt)"
+        due = "NULL" if is_held else AFTER_LEASE
         for some in chunks(numbers):
             connection.execute(
                 f"UPDATE messages SET is_held = {is_held} WHERE id IN ({marks(some)})", some

@@ -13,6 +13,7 @@ from pillarbox.relay.leasing import (
     Renewal,
     attempts,
     by_destination,
+    due_behind_lease,
     late_rows,
     lease_of,
 )
@@ -177,7 +178,7 @@ class Leases:
                     State.ACTIVE,
                     row.attempts,
                     row.next_attempt,
-                    None if row.due is None else max(expires, row.next_attempt),
+                    None if row.due is None else due_behind_lease(row, expires),
                     token,
                     expires,
                     row.is_attempt,
@@ -201,7 +202,8 @@ class Leases:
                 continue
             transaction.connection.execute(
                 "UPDATE recipients SET lease_expires = :expires,"
-                " due = iif(due IS NULL, NULL, max(:expires, next_attempt))"
+                " due = iif(due IS NULL, NULL,"
+                "     iif(is_attempt, :expires, max(:expires, next_attempt)))"
                 " WHERE message = :message AND token = :token",
                 {
                     "expires": renewal.expires,

@@ -35,7 +35,7 @@ CACHE_KIB = 16_384
 CACHED_STATEMENTS = 256
 
 
-# `due` is when a recipient may be leased: its next attempt, or the end of a lease if that is later.
+# `due` is when a recipient may be leased: its next attempt, or the end of a lease.
 # It is NULL for one that is not to be leased, since its message is held or its outcome known.
 TABLES = (
     """
