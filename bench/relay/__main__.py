@@ -20,6 +20,7 @@ from bench.fetch import CACHE, Unavailable, fetch_postfix
 from bench.load import LoadError, SmtpSource
 from bench.relay import goals, queued
 from bench.relay.accepts import SESSIONS, Accepts, accepts
+from bench.relay.cycles import KINDS, WAYS, Cycles, cycles
 from bench.relay.flow import Flow, flow
 from bench.relay.postfix import version
 from bench.relay.relays import FOLDER, POSTFIX, RELAYS
@@ -29,8 +30,9 @@ from bench.report import digits, write_json
 from bench.servers import ServerError
 
 _ACCEPTS = "accepts"
+_CYCLES = "cycles"
 _START = "start"
-ROWS = (*(load.key for load in goals.LOADS), _ACCEPTS, _START)
+ROWS = (*(load.key for load in goals.LOADS), _ACCEPTS, _CYCLES, _START)
 _FAILURES = (LoadError, ServerError, OSError, subprocess.SubprocessError)
 
 
@@ -41,6 +43,7 @@ class Bench:
         self.numbers: dict[goals.Goal, float] = {}
         self.flows: dict[tuple[str, str], list[Flow]] = {}
         self.accepts: list[Accepts] = []
+        self.cycles: list[Cycles] = []
         self.starts: dict[str, list[queued.Start]] = {}
         self.failures: dict[tuple[str, str], str] = {}
         self._console = console
@@ -117,6 +120,29 @@ class Bench:
                 self.numbers[goals.ACCEPT_SYNCS[sessions]] = min(syncs)
         self._console.print(table)
 
+    def cycle(self, relays: Sequence[str]) -> None:
+        """Measure the spools alone, from the accepted message to the one that is finished."""
+        table = Table(title="the spools alone, 4 KiB, 200 sessions: the best of whole cycles")
+        for heading in ("by", "cycles/s", "CPU ms a cycle"):
+            table.add_column(heading, justify="left" if heading == "by" else "right")
+        for way, kind in product(WAYS, (kind for kind in KINDS if kind in relays)):
+            self.say(f"{_CYCLES}: {way}, {kind}")
+            try:
+                found = [cycles(kind, way, self._seconds) for _ in range(self._rounds)]
+            except _FAILURES as error:
+                self.failures[_CYCLES, f"{way}, {kind}"] = f"{_CYCLES}, {way}, {kind}: {error}"
+                continue
+            self.cycles += found
+            rates = [one.per_second for one in found]
+            cpu = [one.cpu_ms for one in found]
+            table.add_row(
+                f"{kind}, {way}",
+                f"[bold]{max(rates):.0f}[/] ({statistics.median(rates):.0f})",
+                f"[bold]{digits(min(cpu))}[/] ({digits(statistics.median(cpu))})",
+            )
+        self.numbers.update(goals.reached_alone(self.cycles))
+        self._console.print(table)
+
     def start(self) -> None:
         """Measure the start with a full queue."""
         table = Table(title=f"start with {queued.MESSAGES:,} queued: the best, s")
@@ -171,6 +197,7 @@ class Bench:
                 for (load, relay), flows in self.flows.items()
             },
             "accepts": [asdict(one) for one in self.accepts],
+            "cycles": [asdict(one) for one in self.cycles],
             "start": {name: [asdict(one) for one in all_] for name, all_ in self.starts.items()},
             "failures": list(self.failures.values()),
         }
@@ -207,11 +234,13 @@ def main() -> int:
         arguments.rounds or (2 if arguments.quick else 4),
         1.5 if arguments.quick else 4.0,
     )
-    if any(row not in (_ACCEPTS, _START) for row in rows):
+    if any(row not in (_ACCEPTS, _CYCLES, _START) for row in rows):
         bench.mail(rows, relays)
         bench.show_mail(relays)
     if _ACCEPTS in rows:
         bench.accept()
+    if _CYCLES in rows:
+        bench.cycle(relays)
     if _START in rows:
         bench.start()
     bench.show_goals()
