@@ -1,8 +1,8 @@
 """A spool alone, of either kind: messages that are accepted, leased, delivered and finished.
 
 There is no SMTP in it: "delivered" means that the octets were handed over. `leased` is what a relay
-does with mail that goes out at once, whose first lease comes with the commit; `read` is what it does
-with the rest, which is leased and read later, a hundred at a time. The database is counted.
+does with mail that goes out at once, whose first lease comes with the commit; `read` is what it
+does with the rest, which is leased and read later, a hundred at a time. The database is counted.
 
 As a program it is what is measured: `python -m bench.relay.cycles KIND WAY SESSIONS SECONDS`.
 """
@@ -169,4 +169,5 @@ if __name__ == "__main__":
         import uvloop
 
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    print(json.dumps(asyncio.run(_measure(*sys.argv[1:3], int(sys.argv[3]), float(sys.argv[4])))))
+    kind, way, sessions, seconds = sys.argv[1:]
+    print(json.dumps(asyncio.run(_measure(kind, way, int(sessions), float(seconds)))))
