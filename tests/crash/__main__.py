@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import random
 import secrets
 import shutil
@@ -18,11 +17,11 @@ import tempfile
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from tests.crash.machine import SYNCS, FailingDisk, Machine, PowerLoss, Sound
-from tests.crash.run import Figures, Plan, Report, crash
+from tests.crash.progress import make_console, showing
+from tests.crash.run import Plan, Report, crash
 from tests.relay.recorder import build_recorder
 
 PARTS = {"kill": 1.0, "disk": 0.1, "power": 0.1, "both": 0.1}
@@ -33,10 +32,7 @@ SHOWN = 20
 
 def main() -> int:
     arguments = _arguments()
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)  # a log has no width: do not fold the table to 80
-    logging.getLogger("asyncio").setLevel(logging.ERROR)  # connections break all the time
+    console = make_console()
     console.print(f"seed {arguments.seed}")
     table = Table(title="What came of it")
     for column in (
@@ -90,35 +86,7 @@ def _run(part: str, arguments: argparse.Namespace, console: Console) -> Report:
     root.mkdir()
     seed = f"{arguments.seed} {part}"
     machine = _machine(part, root, random.Random(f"{seed} machine"), arguments.without_sync)
-    with Progress(
-        TextColumn("{task.description:>6}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("acked; {task.fields[kills]} kills, {task.fields[waiting]} wait;"),
-        TextColumn("{task.fields[doing]}"),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    ) as progress:
-        bar = progress.add_task(part, total=plan.messages, kills=0, waiting=0, doing="")
-        told = 0
-
-        def tell(figures: Figures) -> None:
-            nonlocal told
-            progress.update(
-                bar,
-                completed=figures.acked,
-                kills=figures.kills,
-                waiting=figures.waiting,
-                doing=figures.doing,
-            )
-            if not console.is_terminal and figures.kills >= told + 10:
-                told = figures.kills
-                console.print(
-                    f"{part}: {figures.acked} acked, {figures.kills} kills,"
-                    f" {figures.waiting} wait; {figures.doing}"
-                )
-
+    with showing(console, part, plan.messages) as tell:
         spool = str(root / "spool")
         report = asyncio.run(crash(plan, spool=spool, seed=seed, machine=machine, tell=tell))
     verdict = report.verdict

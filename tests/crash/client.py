@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 from tests.crash.ledger import Ledger, Message, State
@@ -20,6 +21,8 @@ __all__ = ["Client", "Letters"]
 
 MESSAGES_A_SESSION = 20
 SESSION_SECONDS = 60.0
+# Who was refused comes again after so long.
+REFUSED_SECONDS = 0.05
 POOL_OCTETS = 1_200_000
 
 # Of a thousand messages so many are broken off in the middle; and of so many the next hop refuses
@@ -92,6 +95,7 @@ class Client:
         dice: For how it does so.
         ports: Gives those of the nodes, when there are any and it is time for a message; nothing
             ends the client.
+        refusals: Where to count what it was told in place of 250.
     """
 
     def __init__(
@@ -100,11 +104,14 @@ class Client:
         letters: Letters,
         dice: random.Random,
         ports: Callable[[], Awaitable[Sequence[int]]],
+        *,
+        refusals: Counter[int],
     ) -> None:
         self._ledger = ledger
         self._letters = letters
         self._dice = dice
         self._ports = ports
+        self._refusals = refusals
 
     async def run(self) -> None:
         """Send."""
@@ -155,9 +162,9 @@ class Client:
                 writer.write(command)
                 codes.append(await _code(reader))
         if codes[-1] != 354:
-            message.state = State.REFUSED
             writer.write(b"RSET\r\n")
             await _code(reader)
+            await self._refuse(message, next(code for code in codes if code >= 400))
             return
         stuffed = (b"\r\n" + octets).replace(b"\r\n.", b"\r\n..")[2:]
         if self._dice.randrange(1000) < BROKEN_OFF:
@@ -173,7 +180,12 @@ class Client:
         if code == 250:
             self._ledger.ack(message)
         else:
-            message.state = State.REFUSED
+            await self._refuse(message, code)
+
+    async def _refuse(self, message: Message, code: int) -> None:
+        message.state = State.REFUSED
+        self._refusals[code] += 1
+        await asyncio.sleep(REFUSED_SECONDS)
 
 
 async def _code(reader: asyncio.StreamReader) -> int:

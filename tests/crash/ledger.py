@@ -6,10 +6,13 @@ The invariant, for any number of nodes on one spool:
   a notification that names the recipient.
 - What was refused, or never sent whole, is delivered to nobody.
 - Nobody gets a message twice, unless each time but the last is excused: the reply to it was lost;
-  or the node was killed, or stopped past its leases, while it was under way. A session writes the
-  outcome of one message while the next one goes out, and ends where it cannot be written: so only
-  the last two of a session can be under way; and what the node has told in its log to be on record
-  is not. Nor do two attempts for one recipient ever overlap.
+  or the node was killed, or stopped past its leases, while it was under way. A session writes some
+  outcomes while the next messages go out, and ends where they cannot be written: so only the last
+  few of a session can be under way; and what the node has told in its log to be on record is not.
+  Nor do two attempts for one recipient ever overlap.
+- A node that was stopped past its leases does not end afterwards what it had begun before.
+- While there is no spool, a session delivers no more than what can be under way: what has no place
+  to be recorded is not tried.
 
 Knows no network and no process: node.py, next_hop.py and client.py write into it.
 """
@@ -24,7 +27,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
 
-__all__ = ["Attempt", "Ledger", "Life", "Message", "State", "Verdict"]
+from pillarbox.relay.session import UNWRITTEN
+
+__all__ = ["UNDER_WAY", "Attempt", "Ledger", "Life", "Message", "State", "Verdict"]
 
 # What relays put in front; nothing else may be there.
 _FRONT = re.compile(rb"(?:Received: [^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*)+")
@@ -32,6 +37,10 @@ _FRONT = re.compile(rb"(?:Received: [^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*)+")
 
 # Within which time after the answer the outcome is on record, where nobody is in the way.
 RECORD_SECONDS = 1.0
+# So many messages of a session may be under way: one goes out while the last ones are recorded.
+UNDER_WAY = UNWRITTEN + 1
+# How much later than it was said something may be noted: the network's way, and ours.
+NOTE_SECONDS = 0.3
 
 
 class State(Enum):
@@ -69,20 +78,37 @@ class Message:
 
 
 @dataclass(slots=True)
+class Stop:
+    """A time for which a process stood still, longer than its leases last.
+
+    Attributes:
+        began: From when.
+        ended: When it was told to go on, if it was.
+        unwritten: Since when there may be outcomes that were not on record when it began.
+    """
+
+    began: float
+    ended: float | None
+    unwritten: float
+
+
+@dataclass(slots=True)
 class Life:
     """A process of a node, from its start to its end.
 
     Attributes:
         name: What it calls itself.
+        process_id: Which process it is.
         killed: When it was killed, if it was.
         told: The recipients of which it told that their delivery is on record, by the sender.
-        stops: From when to when it was stopped, for longer than its leases last.
+        stops: When it was stopped.
     """
 
     name: str
+    process_id: int = 0
     killed: float | None = None
     told: Counter[tuple[str, str]] = field(default_factory=Counter)
-    stops: list[tuple[float, float]] = field(default_factory=list)
+    stops: list[Stop] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
@@ -96,6 +122,7 @@ class Attempt:
         began: When it began.
         ended: When it was answered, or broken off; `None` before that.
         is_answered: All of a 250 went out.
+        came: When the final dot came.
     """
 
     node: str
@@ -104,6 +131,7 @@ class Attempt:
     began: float
     ended: float | None = None
     is_answered: bool = False
+    came: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +184,8 @@ class Ledger:
         self.pending: set[str] = set()
         """The recipients of what was acked that wait."""
         self.deliveries = 0
+        self.outages: Sequence[tuple[float, float]] = ()
+        """From when to when there was no spool."""
         self._lifetime_seconds = lifetime_seconds
         self._may_return = may_return
         self._done: set[str] = set()
@@ -240,7 +270,8 @@ class Ledger:
 
     def verdict(self) -> Verdict:
         """Tell what it comes to; when all is delivered that ever will be."""
-        wrong = [*self._wrong, *self._unwanted(), *self._bounced()]
+        wrong = [*self._wrong, *self._unwanted(), *self._bounced(), *self._ended_late()]
+        wrong += self._not_recordable()
         excuses: Counter[str] = Counter()
         for (name, recipient), attempts in self._attempts.items():
             attempts.sort(key=self._end)
@@ -249,7 +280,10 @@ class Ledger:
                     wrong.append(f"{recipient}: two attempts at once, {attempt} and {after}")
                 excuse = self._excuse(attempt, name, recipient)
                 if excuse is None:
-                    wrong.append(f"{recipient} got it again after {attempt}, and again by {after}")
+                    wrong.append(
+                        f"{recipient} got it again after {attempt}, and again by {after};"
+                        f" {self._about(attempt, name, recipient)}"
+                    )
                 else:
                     excuses[excuse] += 1
         states = Counter(message.state for message in self.messages.values())
@@ -279,15 +313,46 @@ class Ledger:
         if not attempt.is_answered:
             is_cut = attempt.ended is None or (killed is not None and attempt.ended >= killed)
             return "kill" if is_cut else "reply"
-        if life is not None and any(
-            begun - RECORD_SECONDS <= self._end(attempt) <= ended for begun, ended in life.stops
+        if life is None or life.told[name, recipient]:
+            return None
+        if any(
+            attempt.began <= stop.began + NOTE_SECONDS and self._end(attempt) >= stop.unwritten
+            for stop in life.stops
         ):
             return "stop"
-        if life is None or killed is None:
+        if killed is None:
             return None
-        if life.told[name, recipient]:
-            return None
-        return "kill" if attempt.place >= self._sessions[attempt.session] - 1 else None
+        is_under_way = attempt.place > self._sessions[attempt.session] - UNDER_WAY
+        return "kill" if is_under_way else None
+
+    def _about(self, attempt: Attempt, name: str, recipient: str) -> str:
+        life = self.lives.get(attempt.node)
+        if life is None:
+            return "by nobody that is known"
+        told = "" if life.told[name, recipient] else "not "
+        return (
+            f"its session had {self._sessions[attempt.session] + 1} messages, it was {told}told to"
+            f" be on record, its node was killed at {life.killed}, and {life.stops}"
+        )
+
+    def _ended_late(self) -> Iterator[str]:
+        for (_, recipient), attempts in self._attempts.items():
+            for attempt in attempts:
+                life = self.lives.get(attempt.node)
+                for stop in () if life is None else life.stops:
+                    is_late = stop.ended is not None and attempt.came > stop.ended
+                    if attempt.began <= stop.began and is_late:
+                        yield f"{recipient}: {attempt} was ended after {stop}"
+
+    def _not_recordable(self) -> Iterator[str]:
+        attempts = {attempt for several in self._attempts.values() for attempt in several}
+        for gone, back in self.outages:
+            counts = Counter(
+                attempt.session for attempt in attempts if gone + NOTE_SECONDS < attempt.came < back
+            )
+            for session, count in counts.items():
+                if count > UNDER_WAY:
+                    yield f"session {session} delivered {count} while there was no spool"
 
     def _unwanted(self) -> Iterator[str]:
         for message in self.messages.values():

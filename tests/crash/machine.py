@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from tests.crash.disk import Disk, read_trace
+from tests.crash.ledger import Life
+from tests.crash.node import Node
 
 __all__ = ["SYNCS", "FailingDisk", "Machine", "PowerLoss", "Sound"]
 
@@ -28,20 +30,21 @@ class Machine(Protocol):
         """Whether a spool on it always works."""
         ...
 
-    def environment(self) -> Mapping[str, str]:
-        """Give what a process is started with."""
+    @property
+    def outages(self) -> Sequence[tuple[float, float]]:
+        """From when to when there was no spool."""
         ...
 
-    def killed(self) -> None:
-        """Do what is to be done when all processes have been killed, before others start."""
+    async def environment(self) -> Mapping[str, str]:
+        """Give what a process is started with, once one can be."""
         ...
 
-    async def trouble(self, runs: Callable[[], bool]) -> None:
+    def killed(self, life: Life) -> None:
+        """Do what is to be done when a process has been killed, before another starts."""
+        ...
+
+    async def trouble(self, nodes: Sequence[Node]) -> None:
         """Make trouble while the nodes run, until this is cancelled."""
-        ...
-
-    def stops(self) -> Mapping[str, Sequence[tuple[float, float]]]:
-        """Tell which nodes it has stopped, by their names, and from when to when."""
         ...
 
 
@@ -49,20 +52,17 @@ class Sound:
     """A machine that does no harm."""
 
     is_sound = True
+    outages = ()
 
-    def environment(self) -> Mapping[str, str]:
+    async def environment(self) -> Mapping[str, str]:
         """Give nothing."""
         return {}
 
-    def killed(self) -> None:
+    def killed(self, life: Life) -> None:
         """Do nothing."""
 
-    async def trouble(self, runs: Callable[[], bool]) -> None:
+    async def trouble(self, nodes: Sequence[Node]) -> None:
         """Make none."""
-
-    def stops(self) -> Mapping[str, Sequence[tuple[float, float]]]:
-        """Tell of none."""
-        return {}
 
 
 class FailingDisk:
@@ -75,6 +75,7 @@ class FailingDisk:
     """
 
     is_sound = False
+    outages = ()
     FAULTS = tuple(
         f"{what} {part} {number}"
         for what in ("write", "sync")
@@ -88,7 +89,7 @@ class FailingDisk:
         self._dice = dice
         self._faults: list[str] = []
 
-    def environment(self) -> Mapping[str, str]:
+    async def environment(self) -> Mapping[str, str]:
         """Choose what fails in this process."""
         if not self._faults:
             self._faults = self._dice.sample(self.FAULTS, len(self.FAULTS))
@@ -100,26 +101,22 @@ class FailingDisk:
             "RECORDER_CLOCK": str(self._dice.randint(-3, 3)),
         }
 
-    def killed(self) -> None:
+    def killed(self, life: Life) -> None:
         """Let the disk work."""
         (self._root / "failing").unlink(missing_ok=True)
 
-    async def trouble(self, runs: Callable[[], bool]) -> None:
+    async def trouble(self, nodes: Sequence[Node]) -> None:
         """Have the disk fail now and then."""
         failing = self._root / "failing"
         try:
             while True:
                 await asyncio.sleep(self._dice.uniform(0.1, 1))
-                if runs():
+                if all(node.is_listening for node in nodes):
                     failing.touch()
                     await asyncio.sleep(self._dice.uniform(0.02, 0.4))
                     failing.unlink(missing_ok=True)
         finally:
             failing.unlink(missing_ok=True)
-
-    def stops(self) -> Mapping[str, Sequence[tuple[float, float]]]:
-        """Tell of none."""
-        return {}
 
 
 class PowerLoss:
@@ -132,6 +129,8 @@ class PowerLoss:
         without_sync: A name of `SYNCS`: such syncs are left out.
         failing: How its disk fails as well; it does not where this is not given.
     """
+
+    outages = ()
 
     def __init__(
         self,
@@ -150,10 +149,10 @@ class PowerLoss:
         self._without_sync = without_sync
         self._failing = failing
 
-    def environment(self) -> Mapping[str, str]:
+    async def environment(self) -> Mapping[str, str]:
         """Have all seen that a disk sees."""
         return {
-            **(self._failing.environment() if self._failing else {}),
+            **(await self._failing.environment() if self._failing else {}),
             "LD_PRELOAD": str(self._recorder),
             "RECORDER_ROOT": str(self._root),
             "RECORDER_LOG": "/dev/null",
@@ -161,7 +160,7 @@ class PowerLoss:
             **({"RECORDER_DROP": SYNCS[self._without_sync]} if self._without_sync else {}),
         }
 
-    def killed(self) -> None:
+    def killed(self, life: Life) -> None:
         """Make the folder what a disk would have."""
         for record in read_trace(self._trace):
             self._disk.do(record)
@@ -169,11 +168,7 @@ class PowerLoss:
         self._disk.lose_power()
         self._disk.write_to(self._root)
 
-    async def trouble(self, runs: Callable[[], bool]) -> None:
+    async def trouble(self, nodes: Sequence[Node]) -> None:
         """Have the disk fail, if it does."""
         if self._failing is not None:
-            await self._failing.trouble(runs)
-
-    def stops(self) -> Mapping[str, Sequence[tuple[float, float]]]:
-        """Tell of none."""
-        return {}
+            await self._failing.trouble(nodes)

@@ -75,15 +75,24 @@ class NextHop:
         ledger: Where to note what it gets.
         dice: For the faults.
         is_away: It is not there before `calm_down()`.
+        away_after_seconds: After how long it is away for a moment, from and to.
     """
 
-    def __init__(self, ledger: Ledger, dice: random.Random, *, is_away: bool = False) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        dice: random.Random,
+        *,
+        is_away: bool,
+        away_after_seconds: tuple[float, float],
+    ) -> None:
         self.struck: Counter[str] = Counter()
         """The faults there were."""
         self.port = 0
         self._ledger = ledger
         self._dice = dice
         self._is_away = is_away
+        self._away_after_seconds = away_after_seconds
         self._is_calm = False
         self._faults: Counter[bytes] = Counter()
         self._numbers = count()
@@ -119,7 +128,7 @@ class NextHop:
     async def _come_and_go(self) -> None:
         while not self._is_away:
             await self._listen()
-            await asyncio.sleep(self._dice.uniform(1, 15))
+            await asyncio.sleep(self._dice.uniform(*self._away_after_seconds))
             assert self._server is not None
             self._server.close()
             self._server = None
@@ -347,7 +356,7 @@ class _Session:
             return
         if what == "forget":
             raise _Over
-        attempt = Attempt(self._node, self._number, self._place, began)
+        attempt = Attempt(self._node, self._number, self._place, began, came=time.time())
         if sender:
             self._hop.ledger.deliver(attempt, recipients, octets)
         else:

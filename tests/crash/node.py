@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import sys
 import time
@@ -16,13 +17,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.cli.program import clean_environment
-from tests.crash.ledger import Ledger, Life
+from tests.crash.ledger import RECORD_SECONDS, Ledger, Life, Stop
 
 __all__ = ["PROGRAM", "Node", "NodeFailed", "relay_options"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = (sys.executable, "-m", "pillarbox")
 START_SECONDS = 30.0
+# How it says that it leaves the next hop alone.
+_LEAVES_ALONE = re.compile(r"no mail goes there for ([0-9]+) seconds")
 LINE_OCTETS = 1_000_000
 
 
@@ -60,12 +63,32 @@ class Node:
         self.starts = 0
         self.log: list[str] = []
         """What the last start said, but for events."""
+        self.tracebacks: list[str] = []
+        """Those that any start had in its log, with what came before and after."""
+        self.is_stopped = False
+        """Whether it stands still."""
         self._command = command
         self._ledger = ledger
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self._listens = asyncio.Event()
         self._life = Life("")
+        self._alone_until = 0.0
+
+    @property
+    def life(self) -> Life:
+        """The process that there is, or was last."""
+        return self._life
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether it takes connections, and answers."""
+        return self.port is not None and not self.is_stopped
+
+    @property
+    def is_delivering(self) -> bool:
+        """Whether it also tries what it has: it does not while the next hop refuses sessions."""
+        return self.is_listening and time.monotonic() > self._alone_until
 
     def check(self) -> None:
         """See that it goes on.
@@ -87,6 +110,7 @@ class Node:
         self._life = Life(f"{self.name}-{self.starts}.test")
         self._ledger.start(self._life)
         self.log = []
+        self._alone_until = 0.0
         self._listens.clear()
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
@@ -99,6 +123,7 @@ class Node:
             limit=LINE_OCTETS,
             start_new_session=True,
         )
+        self._life.process_id = self._process.pid
         self._reading = asyncio.create_task(self._read(self._process))
 
     async def ready(self) -> None:
@@ -120,6 +145,26 @@ class Node:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
+
+    async def stop_for(self, seconds: float, *, unwritten: float | None = None) -> None:
+        """Have it stand still for longer than its leases last, and go on.
+
+        Args:
+            seconds: How long.
+            unwritten: Since when it may have outcomes that are not on record; a moment ago where
+                this is not given.
+        """
+        now = time.time()
+        stop = Stop(now, None, min(now, unwritten or now) - RECORD_SECONDS)
+        self._life.stops.append(stop)
+        self.is_stopped = True
+        try:
+            self.signal(signal.SIGSTOP)
+            await asyncio.sleep(seconds)
+        finally:
+            stop.ended = time.time()
+            self.signal(signal.SIGCONT)
+            self.is_stopped = False
 
     async def kill(self) -> None:
         """Kill it, wherever it is."""
@@ -154,6 +199,11 @@ class Node:
         status = await self._process.wait()
         await self._reading  # all that it told is read before anybody else starts
         self._process = None
+        for place, line in enumerate(self.log):
+            if "Traceback" in line:
+                said = "\n".join(self.log[max(0, place - 1) : place + 60])
+                self.tracebacks.append(f"{self._life.name} said: {said[:4000]}")
+                break
         return status
 
     def _said(self) -> str:
@@ -169,13 +219,18 @@ class Node:
             elif text.startswith("{") and text.endswith("}"):
                 self._hear(json.loads(text))
             else:
-                self.log.append(text)
+                self._say(text)
         self.port = None
         self._listens.set()
 
+    def _say(self, text: str) -> None:
+        self.log.append(text)
+        if (found := _LEAVES_ALONE.search(text)) is not None:
+            self._alone_until = time.monotonic() + int(found[1])
+
     def _hear(self, record: Mapping[str, object]) -> None:
         if record.get("event") != "attempt":
-            self.log.append(str(record["message"]) + str(record.get("exception", "")))
+            self._say(f"{record['message']} {record.get('exception', '')}")
             return
         recipients = record["recipients"]
         assert isinstance(recipients, list)

@@ -30,8 +30,6 @@ from tests.crash.node import PROGRAM, ROOT, Node, NodeFailed, relay_options
 __all__ = ["Figures", "Plan", "Report", "crash"]
 
 POLL_SECONDS = 0.01
-# A node that has lived so long is killed although not enough was acked: the next hop may be away.
-LONGEST_LIFE_SECONDS = 4.0
 # When nothing moves for so long it is asked whether there is anything left.
 QUIET_SECONDS = 0.7
 # Of a hundred kills, so many come while a node starts, and so many after a SIGTERM.
@@ -48,10 +46,13 @@ class Plan:
         seconds: Within which time that is to be done.
         large: How many of a thousand are larger than 64 KiB.
         is_away: The next hop is away until all has been sent, so that everything is in the spool.
+        away_after_seconds: After how long it is away for a moment, from and to.
         clients: How many send at once.
         most_waiting: No more is sent while so many recipients wait.
         quiet_seconds: When nothing has moved for so long, nothing will any more.
         lifetime_seconds: How long the nodes try a message.
+        longest_life_seconds: A node that has lived so long is killed although not enough was acked:
+            the next hop may be away.
     """
 
     messages: int
@@ -59,10 +60,12 @@ class Plan:
     seconds: float = 900.0
     large: int = 12
     is_away: bool = False
+    away_after_seconds: tuple[float, float] = (1.0, 15.0)
     clients: int = 12
     most_waiting: int = 3000
     quiet_seconds: float = 40.0
     lifetime_seconds: int = 86_400
+    longest_life_seconds: float = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +80,21 @@ class Figures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What came of it."""
+    """What came of it.
+
+    Attributes:
+        verdict: The ledger's.
+        kills: How often a node was killed.
+        seconds: How long it took.
+        faults: Of the next hop, how often each.
+        refusals: How often clients heard which code in place of 250.
+    """
 
     verdict: Verdict
     kills: int
     seconds: float
     faults: Counter[str]
+    refusals: Counter[int]
 
 
 async def crash(
@@ -125,9 +137,15 @@ class _Run:
         self._ledger = Ledger(
             lifetime_seconds=plan.lifetime_seconds, may_return=not machine.is_sound
         )
-        self._hop = NextHop(self._ledger, random.Random(f"{seed} next hop"), is_away=plan.is_away)
+        self._hop = NextHop(
+            self._ledger,
+            random.Random(f"{seed} next hop"),
+            is_away=plan.is_away,
+            away_after_seconds=plan.away_after_seconds,
+        )
         self._nodes: list[Node] = []
         self._kills = 0
+        self._refusals: Counter[int] = Counter()
         self._is_over = False
         self._wrong: list[str] = []
         self._start_seconds = 1.0
@@ -155,14 +173,15 @@ class _Run:
                 for node in self._nodes:
                     await node.kill()
         self._tell(self._figures())
-        for name, spans in self._machine.stops().items():
-            self._ledger.lives[name].stops += spans
+        self._ledger.outages = self._machine.outages
         verdict = self._ledger.verdict()
+        tracebacks = [said for node in self._nodes for said in node.tracebacks]
         return Report(
-            verdict=replace(verdict, wrong=[*self._wrong, *verdict.wrong]),
+            verdict=replace(verdict, wrong=[*tracebacks, *self._wrong, *verdict.wrong]),
             kills=self._kills,
             seconds=time.monotonic() - began,
             faults=self._hop.struck,
+            refusals=self._refusals,
         )
 
     def _figures(self) -> Figures:
@@ -183,11 +202,17 @@ class _Run:
     async def _send_and_kill(self) -> None:
         letters = Letters(random.Random(f"{self._seed} letters"), large=self._plan.large)
         clients = [
-            Client(self._ledger, letters, random.Random(f"{self._seed} {number}"), self._ports)
+            Client(
+                self._ledger,
+                letters,
+                random.Random(f"{self._seed} {number}"),
+                self._ports,
+                refusals=self._refusals,
+            )
             for number in range(self._plan.clients)
         ]
         self._doing = "killing"
-        troubling = asyncio.create_task(self._machine.trouble(self._all_run))
+        troubling = asyncio.create_task(self._machine.trouble(self._nodes))
         sending = asyncio.create_task(_together(*(client.run() for client in clients)))
         try:
             async with asyncio.timeout(self._plan.seconds):
@@ -198,15 +223,14 @@ class _Run:
             self._is_over = True
             troubling.cancel()
             await asyncio.wait([troubling])
+            if not troubling.cancelled() and (error := troubling.exception()) is not None:
+                self._wrong.append(f"there was no trouble any more: {error!r}")
             await sending
-
-    def _all_run(self) -> bool:
-        return all(node.port is not None for node in self._nodes)
 
     async def _ports(self) -> Sequence[int]:
         """Give the ports of nodes once there are any; none when there are messages enough."""
         while not self._is_over:
-            ports = [node.port for node in self._nodes if node.port is not None]
+            ports = [node.port for node in self._nodes if node.port and node.is_listening]
             waiting = 0 if self._plan.is_away else len(self._ledger.pending)
             if ports and waiting < self._plan.most_waiting:
                 return ports
@@ -233,11 +257,7 @@ class _Run:
     async def _kill(self, node: Node) -> None:
         await node.kill()
         self._kills += 1
-        for place, line in enumerate(node.log):
-            if "Traceback" in line and len(self._wrong) < 10:
-                said = " / ".join(node.log[max(0, place - 1) : place + 60])
-                self._wrong.append(f"{node.name}-{node.starts}: {said[:4000]}")
-        self._machine.killed()
+        self._machine.killed(node.life)
 
     async def _start(self, node: Node) -> None:
         while True:
@@ -253,15 +273,16 @@ class _Run:
     async def _spawn(self, node: Node) -> None:
         await node.spawn(
             tells=self._dice.random() < 0.5,
-            env=self._machine.environment(),
+            env=await self._machine.environment(),
         )
 
     async def _let_live(self, node: Node) -> None:
         """Wait for a moment by chance."""
-        mean = self._plan.messages / max(1, self._plan.kills)
+        mean = len(self._nodes) * self._plan.messages / max(1, self._plan.kills)
         until = self._ledger.acked + min(self._dice.expovariate(1 / mean), 4 * mean)
         began = time.monotonic()
-        while self._ledger.acked < until and time.monotonic() < began + LONGEST_LIFE_SECONDS:
+        longest = began + self._plan.longest_life_seconds
+        while node.is_stopped or (self._ledger.acked < until and time.monotonic() < longest):
             node.check()
             await asyncio.sleep(POLL_SECONDS)
         await asyncio.sleep(self._dice.uniform(0, 0.05))

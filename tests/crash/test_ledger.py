@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.crash.ledger import Attempt, Ledger, Life, Message, State
+from tests.crash.ledger import UNDER_WAY, Attempt, Ledger, Life, Message, State, Stop
 
 OCTETS = b"Subject: 1\r\n\r\nHello\r\n"
 RECEIVED = b"Received: from client.test\r\n\tby n0-1.test; now\r\n"
@@ -46,6 +46,11 @@ class Story:
         attempt = self.attempt("n0-1.test", session=9, answers=True)
         self.ledger.notify(attempt, SENDER, name, [failed], at=at)
 
+    def stop(self, *, before: float = 0.0) -> None:
+        stop = Stop(self.now - before, self.now + 10, self.now - before - 1)
+        self.life.stops.append(stop)
+        self.now += 11
+
     def kill(self) -> None:
         self.life.killed = self.now
         self.now += 1
@@ -66,7 +71,7 @@ def reply_lost(story: Story) -> None:
 
 def killed_in_flight(story: Story) -> None:
     story.deliver()
-    story.ledger.place(1, 1)
+    story.ledger.place(1, UNDER_WAY - 1)
     story.kill()
     story.deliver(life=2)
 
@@ -77,23 +82,43 @@ def killed_before_it_was_answered(story: Story) -> None:
     story.deliver(life=2)
 
 
+def stopped_in_flight(story: Story) -> None:
+    story.deliver().came = story.now - 1
+    story.stop(before=1.0)
+    story.deliver(life=2)
+
+
 @pytest.mark.parametrize(
-    ("happens", "reply_lost", "killed"),
+    ("happens", "excuses"),
     [
-        (delivered, 0, 0),
-        (told_of, 0, 0),
-        (reply_lost, 1, 0),
-        (killed_in_flight, 0, 1),
-        (killed_before_it_was_answered, 0, 1),
+        (delivered, (0, 0, 0)),
+        (told_of, (0, 0, 0)),
+        (reply_lost, (1, 0, 0)),
+        (killed_in_flight, (0, 1, 0)),
+        (killed_before_it_was_answered, (0, 1, 0)),
+        (stopped_in_flight, (0, 0, 1)),
     ],
 )
-def test_what_is_good(happens: Callable[[Story], None], reply_lost: int, killed: int) -> None:
+def test_what_is_good(happens: Callable[[Story], None], excuses: tuple[int, int, int]) -> None:
     story = Story()
     story.ledger.ack(story.message)
     happens(story)
     verdict = story.ledger.verdict()
     assert verdict.is_good, verdict
-    assert (verdict.acked, verdict.reply_lost, verdict.killed) == (1, reply_lost, killed)
+    assert verdict.acked == 1
+    assert (verdict.reply_lost, verdict.killed, verdict.stopped) == excuses
+
+
+@pytest.mark.parametrize(("count", "is_good"), [(UNDER_WAY, True), (UNDER_WAY + 1, False)])
+def test_what_is_delivered_while_there_is_no_spool(count: int, is_good: bool) -> None:
+    story = Story()
+    story.ledger.ack(story.message)
+    story.ledger.outages = [(0.0, 60.0)]
+    for _ in range(count):
+        attempt = story.attempt("n0-1.test", session=1, answers=False)
+        attempt.came = attempt.began
+        story.ledger.deliver(attempt, [TO], RECEIVED + OCTETS)
+    assert story.ledger.verdict().is_good is is_good
 
 
 def test_an_answer_may_come_after_the_delivery() -> None:
@@ -110,7 +135,7 @@ def twice(story: Story) -> None:
 
 def long_over_at_the_kill(story: Story) -> None:
     story.deliver()
-    story.ledger.place(1, 2)
+    story.ledger.place(1, UNDER_WAY)
     story.kill()
     story.deliver(life=2)
 
@@ -126,6 +151,33 @@ def both_at_once(story: Story) -> None:
     story.deliver(answers=False)
     story.now -= 1.5
     story.deliver()
+
+
+def long_over_at_the_stop(story: Story) -> None:
+    story.deliver()
+    story.now += 5
+    story.stop()
+    story.deliver(life=2)
+
+
+def told_though_it_was_stopped(story: Story) -> None:
+    story.deliver()
+    story.life.told[SENDER, TO] += 1
+    story.stop(before=1.0)
+    story.deliver(life=2)
+
+
+def begun_after_the_stop(story: Story) -> None:
+    story.stop()
+    story.deliver()
+    story.deliver(life=2)
+
+
+def ended_after_the_stop(story: Story) -> None:
+    attempt = story.deliver()
+    story.stop(before=1.5)
+    attempt.came = attempt.ended = story.now
+    story.now += 1
 
 
 def other_octets(story: Story) -> None:
@@ -176,6 +228,10 @@ def told_of_others(story: Story) -> None:
         (long_over_at_the_kill, "again"),
         (told_to_be_on_record, "again"),
         (both_at_once, "two attempts at once"),
+        (long_over_at_the_stop, "again"),
+        (told_though_it_was_stopped, "again"),
+        (begun_after_the_stop, "again"),
+        (ended_after_the_stop, "was ended after"),
         (other_octets, "not what was"),
         (something_in_front, "not what was"),
         (half, "not what was"),

@@ -241,6 +241,24 @@ async def test_a_sender_may_have_half_of_the_memory() -> None:
         assert house.relay.counters.delivered == 31
 
 
+async def test_what_comes_in_does_not_keep_what_waits_in_the_spool_from_its_turn() -> None:
+    class Flood(Gate):
+        async def message(self, session: Session, envelope: Envelope, body: Body) -> None:
+            await super().message(session, envelope, body)
+            await house.relay.submit(house.message(mail_from=f"{len(self.senders)}@new.test"), b"")
+
+    flood = Flood()
+    async with House(limits=Limits(first_sessions=1, most_sessions=1)) as house:
+        house.network.serve(HOP, flood)
+        for _ in range(5):
+            await house.relay.submit(house.message(), b"")
+        await house.spool.put(house.message(mail_from="old@example.org"), b"")
+        flood.opened.set()
+        await house.clock.advance(70, each=50)
+        assert house.relay.counters.ready >= 3  # there was always something that had just come
+        assert "old@example.org" in flood.senders
+
+
 async def test_memory_is_bounded() -> None:
     limits = Limits(first_sessions=1, most_sessions=1, memory_octets=50_000, batch=2)
     gate = Gate()
@@ -400,6 +418,7 @@ async def test_a_message_that_was_deleted_meanwhile(caplog: pytest.LogCaptureFix
         gate.opened.set()
         await turns()
         assert "was deleted, or its lease ran out" in caplog.text
+        assert house.events == []  # what is not on record is not told of: others try it now
 
 
 # Giving up

@@ -114,9 +114,15 @@ async def test_who_said_so() -> None:
         assert writer.reports[-1].remote == ""  # our own words
 
 
-async def test_a_failure_that_cannot_be_told_stays(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(RuntimeError("a bug"), ""), (SpoolError("the disk is broken"), ": the disk is broken")],
+)
+async def test_a_failure_that_cannot_be_told_stays(
+    error: Exception, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
     writer = Writer()
-    writer.error = RuntimeError("a bug")
+    writer.error = error
     refused = Recorder({"ben@example.org": Reply(550, "5.1.1", "No such mailbox")})
     async with House() as house:
         house.relay._recorder._notices = writer
@@ -124,7 +130,8 @@ async def test_a_failure_that_cannot_be_told_stays(caplog: pytest.LogCaptureFixt
         await house.submit("bob@example.org", "ben@example.org")
         [queued] = await house.queued()
         assert [one.state.value for one in queued.recipients] == ["delivered", "queued"]
-        assert "its sender could not be told; it is tried again" in caplog.text
+        assert f"its sender could not be told{said}; it is tried again" in caplog.text
+        assert ("Traceback" in caplog.text) is not bool(said)  # a spool that is gone is no bug
         writer.error = None
         await house.clock.advance(400, each=15)
         assert await house.queued() == []

@@ -71,6 +71,7 @@ class Destination:
         self._batch = shared.limits.batch
         self._marks = 0
         self._has_more = False
+        self._overtaken = 0  # how many came in while others waited in the spool
         self._filling: asyncio.Task[None] | None = None
         self._chores: set[asyncio.Task[None]] = set()
         if (rate := shared.limits.rate) is not None:
@@ -129,6 +130,7 @@ class Destination:
     def add(self, lease: Lease) -> None:
         """Take a lease."""
         self._push(lease)
+        self._overtaken += self._has_more
         if not self._runs():
             self.give_back_all()
         elif not self._wakes_soon:
@@ -219,6 +221,22 @@ class Destination:
         self._idle.close_those_since(now - self._shared.limits.idle_seconds)
         if self._has_more or self._ready:
             self.wake()
+        if self._overtaken and self._may_hold_more():
+            self._fill()
+
+    def _may_hold_more(self) -> bool:
+        """Tell whether to take from the spool though enough is at hand for the sessions.
+
+        While more comes in than goes out, what comes is always at hand. What waits in the spool has
+        waited for longer: as many of these are taken as have come.
+        """
+        shared = self._shared
+        return (
+            self._delivers()
+            and not shared.recorder.is_stuck
+            and len(self._ready) <= self._most_ready
+            and shared.memory_octets <= shared.limits.memory_octets
+        )
 
     def close_one(self) -> bool:
         """Close a session that has nothing to do; tell whether there was one."""
@@ -364,6 +382,9 @@ class Destination:
         shared = self._shared
         marks = self._marks
         limit = 1 if self._is_down else self._batch
+        if len(self._ready) >= self._window.size:
+            limit = max(1, min(limit, self._overtaken))
+        self._overtaken = 0
         try:
             leases = await shared.spool.lease(
                 self.name,

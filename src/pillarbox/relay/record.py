@@ -232,14 +232,13 @@ class Recorder:
                 notices = await self._notices.write(
                     lease, reports, octets=lambda: _octets(self._spool, lease)
                 )
+            except SpoolError as error:  # a notice has the message in it, or its header
+                text = visible(str(error))
+                log.error("%s: its sender could not be told: %s; it is tried again", lease.id, text)
+                outcomes = _without_failures(outcomes)
             except Exception:
-                # What failed stays in the queue: a sender that hears nothing takes it for sent.
                 log.exception("%s: its sender could not be told; it is tried again", lease.id)
-                outcomes = {
-                    number: outcome
-                    for number, outcome in outcomes.items()
-                    if outcome.result is not Result.FAILED
-                }
+                outcomes = _without_failures(outcomes)
         await self._write(_Unwritten(lease, outcomes, notices, event))
 
     async def _write(self, one: _Unwritten) -> None:
@@ -250,8 +249,6 @@ class Recorder:
                     " written again every few seconds; make room, or look at the disk"
                 )
             self._unwritten.append(one)
-        elif one.event is not None:
-            self._tell(one.event)
 
     async def _finish(self, one: _Unwritten) -> bool:
         """Write an outcome; tell whether that is done with."""
@@ -274,14 +271,14 @@ class Recorder:
             self._backlog.add(len(notice.recipients))
             for recipient in notice.recipients:
                 self._noticed(recipient.destination)
+        if one.event is not None:
+            self._tell(one.event)
         return True
 
     async def write_again(self) -> None:
         """Write what the spool did not take before."""
         while self._unwritten and await self._finish(self._unwritten[0]):
-            event = self._unwritten.pop(0).event
-            if event is not None:
-                self._tell(event)
+            self._unwritten.pop(0)
             if not self._unwritten:
                 log.warning("the spool takes outcomes again; all are on record")
 
@@ -360,6 +357,15 @@ class Recorder:
                 subscriber(event)
             except Exception:
                 log.exception("a subscriber of the relay's events failed")
+
+
+def _without_failures(outcomes: Mapping[int, Outcome]) -> dict[int, Outcome]:
+    """Have what failed stay in the queue: a sender that hears nothing takes it for sent."""
+    return {
+        number: outcome
+        for number, outcome in outcomes.items()
+        if outcome.result is not Result.FAILED
+    }
 
 
 def _success(recipient: LeasedRecipient, session: Session | None) -> Action | None:

@@ -19,7 +19,7 @@ from pillarbox.relay.route import NoRoute
 from pillarbox.relay.shared import Shared
 from pillarbox.relay.spool import Lease
 
-__all__ = ["Source", "deliver_all"]
+__all__ = ["UNWRITTEN", "Source", "deliver_all"]
 
 log = logging.getLogger("pillarbox")
 

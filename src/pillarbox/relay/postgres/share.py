@@ -23,8 +23,9 @@ __all__ = ["NO_WAIT", "Sessions", "locked"]
 # What is said first of a connection whose commits wait for no disk.
 NO_WAIT: Final = "SET synchronous_commit = off"
 
-# A node touches its rows every 30 seconds (spool.py).
-ALIVE_SECONDS: Final = 90.0
+# A node touches its rows every ten seconds (spool.py). One that stands still has its sessions for
+# so long, and the others may have none meanwhile.
+ALIVE_SECONDS: Final = 30.0
 
 # Those who want something of the same destination go one after the other, so that two do not take
 # the last.

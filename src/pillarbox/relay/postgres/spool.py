@@ -64,7 +64,7 @@ PACE_SECONDS: Final = 0.015
 PART_OCTETS: Final = 65_536
 
 # So often a node tells that it is there, and asks what time it is.
-SEEN_SECONDS: Final = 30.0
+SEEN_SECONDS: Final = 10.0
 
 BE_SEEN: Final = """
     INSERT INTO nodes (key, name, began, seen)
@@ -437,11 +437,12 @@ class PostgresSpool:
         work()
 
     async def changed(self, seconds: float) -> Change:
-        """Wait until another process may have changed something, or so many seconds."""
+        """Wait until another process may have changed something, or so many seconds at most."""
         if self._is_closed:
             raise SpoolError("the spool is closed")
-        change = await self._listener.wait(seconds)
-        if not self._is_visitor and self._clock.elapsed() - self._seen_at > SEEN_SECONDS:
+        # No longer than until it is time to tell again that we are here.
+        change = await self._listener.wait(min(seconds, SEEN_SECONDS))
+        if not self._is_visitor and self._clock.elapsed() - self._seen_at >= SEEN_SECONDS:
             async with self._reading.use() as connection:
                 await self._be_seen(connection)
             await self._sessions.touch()
