@@ -12,7 +12,7 @@ What rides is in no hurry, and goes with the next commit that is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 __all__ = ["Boarding"]
@@ -44,7 +44,7 @@ class Boarding(Generic[_Change]):
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, hand_over: Callable[[Sequence[_Change]], None]
+        self, loop: asyncio.AbstractEventLoop, hand_over: Callable[[list[_Change]], None]
     ) -> None:
         self._loop = loop
         self._hand_over = hand_over

@@ -197,7 +197,7 @@ class SqliteSpool:
         if isinstance(body, bytes) and len(body) <= INLINE_OCTETS:
             sealed = Sealed(len(body), digest_of(body), octets=body)
             put = Put(message, sealed, lease_seconds)
-            return await self._writer.do(self._arrivals.put, put, octets=len(body))
+            return await self._writer.do(self._arrivals.put, put, octets=len(body), is_light=True)
         sealed = await (await self._drafted(body)).seal()
         put = Put(message, sealed, lease_seconds)
         try:
@@ -287,7 +287,11 @@ class SqliteSpool:
             # What was lost of it with the machine would be delivered twice, as it would have been
             # some milliseconds before: that is worth no sync of its own.
             is_recorded = await self._writer.do(
-                self._outcomes.finish, end, octets=size, may_ride=end.removes_message
+                self._outcomes.finish,
+                end,
+                octets=size,
+                may_ride=end.removes_message,
+                is_light=end.removes_message,
             )
         except CommitFailed:
             is_recorded = True  # perhaps

@@ -3,6 +3,10 @@
 While a commit waits for the disk, those who come meanwhile gather; the next commit is for all of
 them. When it begins: boarding.py.
 
+The thread and the loop want the interpreter in turns, and a thread that asks for it while the loop
+is busy gets it late. Where the disk is slow that would be a second wait, behind which the disk has
+nothing to do: there the loop itself makes the changes that are small, and the thread commits them.
+
 A change is a *step* and its argument, and a step is done at once for all the arguments that wait
 for it: what wait together are in no order.
 
@@ -30,6 +34,7 @@ from typing import Any, TypeVar
 from pillarbox.relay.spool import SpoolError
 from pillarbox.relay.sqlite.boarding import Boarding
 from pillarbox.relay.sqlite.disk import FileLock
+from pillarbox.relay.sqlite.schema import BUSY_SECONDS
 
 __all__ = ["CommitFailed", "Step", "Transaction", "Writer"]
 
@@ -39,6 +44,9 @@ _Answer = TypeVar("_Answer")
 # What others have to wait for while a batch is written: a tenth of a second at worst.
 MAX_CHANGES = 512
 MAX_OCTETS = 8 << 20
+
+# What others have to wait for while the loop makes changes: some milliseconds at worst.
+MAX_LIGHT_CHANGES = 256
 
 # When the log goes into the database. More makes a crash's recovery slower, less makes for more
 # syncs and for writing pages that will be written again soon. How many pages a batch is, is a
@@ -76,15 +84,32 @@ Step = Callable[[Transaction, Sequence[_Argument]], Sequence[_Answer | SpoolErro
 
 
 class _Change:
-    __slots__ = ("answered", "argument", "octets", "step")
+    __slots__ = ("answered", "argument", "is_light", "octets", "step")
 
     def __init__(
-        self, step: Step[Any, Any], argument: object, octets: int, answered: asyncio.Future[Any]
+        self,
+        step: Step[Any, Any],
+        argument: object,
+        octets: int,
+        answered: asyncio.Future[Any],
+        *,
+        is_light: bool,
     ) -> None:
         self.step = step
         self.argument = argument
         self.octets = octets
         self.answered = answered
+        self.is_light = is_light
+
+
+@dataclass(slots=True)
+class _Made:
+    """Changes that are made, and not committed yet."""
+
+    transaction: Transaction
+    changes: list[_Change]
+    answers: list[object]
+    before: int
 
 
 class Writer:
@@ -112,10 +137,12 @@ class Writer:
         self.commits = 0
         """How often changes were written together, each time with a sync."""
         self._loop = asyncio.get_running_loop()
-        self._waiting: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[_Change | _Made | None] = queue.SimpleQueue()
         self._boarding = Boarding(self._loop, self._hand_over)
         self._connection: sqlite3.Connection | None = None
         self._is_suspect = False
+        self._given = 0  # how many changes the thread has
+        self._is_cleaning_up = False
         self._is_ending = False
         self._pages = 0
         self._took = 0.0  # the last commit
@@ -131,6 +158,7 @@ class Writer:
         *,
         octets: int = 0,
         may_ride: bool = False,
+        is_light: bool = False,
     ) -> asyncio.Future[_Answer]:
         """Have a step done; the future is done when it is on the disk.
 
@@ -140,6 +168,7 @@ class Writer:
             octets: How much it writes, if that is much.
             may_ride: It is in no hurry: it goes with the next change that is, or soon without one,
                 and the disk syncs once for both.
+            is_light: The step has to wait for nothing, and is done in no time.
 
         Raises:
             SpoolError: It was not done.
@@ -147,20 +176,51 @@ class Writer:
         if self._closed:
             raise SpoolError("the spool is closed")
         answered: asyncio.Future[_Answer] = self._loop.create_future()
-        self._boarding.add(_Change(step, argument, octets, answered), may_ride=may_ride)
+        change = _Change(step, argument, octets, answered, is_light=is_light)
+        self._boarding.add(change, may_ride=may_ride)
         return answered
 
     def meanwhile(self, work: Callable[[], None]) -> None:
         """Do something that needs no disk, at once or while the disk is at work."""
         self._boarding.meanwhile(work)
 
-    def _hand_over(self, changes: Sequence[_Change]) -> None:
+    def _hand_over(self, changes: list[_Change]) -> None:
         """Give changes to the thread: once woken, it asks for the turn of the loop's."""
+        made = self._make(changes) if self._boarding.is_slow and not self._given else None
+        self._given += len(changes)
+        if made is not None:
+            self._waiting.put(made)
+            return
         for change in changes:
             self._waiting.put(change)
 
+    def _make(self, changes: list[_Change]) -> _Made | None:
+        """Make changes on the loop, if that takes no time; what is in the way is the thread's."""
+        connection = self._connection
+        if (
+            connection is None
+            or self._is_suspect
+            or self._is_cleaning_up
+            or self._is_visitor
+            or len(changes) > MAX_LIGHT_CHANGES
+            or not all(change.is_light for change in changes)
+        ):
+            return None
+        try:
+            connection.execute("PRAGMA busy_timeout = 0")
+            connection.execute("BEGIN IMMEDIATE")
+            transaction, before = Transaction(connection), connection.total_changes
+            answers = _apply(transaction, changes)
+        except Exception:
+            self._roll_back(connection)
+            return None
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+        return _Made(transaction, changes, answers, before)
+
     def _settle(self, changes: Sequence[_Change], answers: Sequence[object], took: float) -> None:
         """Tell those who wait."""
+        self._given -= len(changes)
         self._boarding.ends(len(changes), took)
         _resolve(changes, answers)
 
@@ -177,22 +237,21 @@ class Writer:
 
     def _run(self) -> None:
         while not self._is_ending:
-            changes = self._gather()
-            if changes:
+            first = self._waiting.get()
+            if first is None:
+                break
+            if isinstance(first, _Made):
+                changes, answers = first.changes, self._seal(first)
+            else:
+                changes = [first, *self._further([first])]
                 answers = self._write(changes)
-                self._tell(self._settle, changes, answers, self._took)
-                self._clean_up()
-                self._keep_log_short()
+            self._is_cleaning_up = True
+            self._tell(self._settle, changes, answers, self._took)
+            self._clean_up()
+            self._keep_log_short()
+            self._is_cleaning_up = False
         self._disconnect()
         self._tell(self._end)
-
-    def _gather(self) -> list[_Change]:
-        """Wait for a change; take along what else is there."""
-        change = self._waiting.get()
-        if change is None:
-            self._is_ending = True
-            return []
-        return [change, *self._further([change])]
 
     def _further(self, changes: Sequence[_Change]) -> list[_Change]:
         """Give what waits and fits into one batch with these."""
@@ -206,6 +265,7 @@ class Writer:
             if change is None:
                 self._is_ending = True
                 break
+            assert isinstance(change, _Change)  # the others come when there is nothing else
             further.append(change)
             octets += change.octets
         return further
@@ -241,6 +301,11 @@ class Writer:
                 return self._refuse(changes, error)
             # One of them cannot be written, whatever the disk does. The others can.
             return [self._commit([change], takes_more=False)[0] for change in changes]
+        return self._seal(_Made(transaction, changes, answers, before))
+
+    def _seal(self, made: _Made) -> list[object]:
+        """Commit, and give what to answer."""
+        changes, connection = made.changes, made.transaction.connection
         try:
             if self._boarding.is_slow:
                 self._tell(self._boarding.begins)
@@ -254,9 +319,7 @@ class Writer:
                 refusal = CommitFailed(*refusal.args)
             self._roll_back(connection)
             return self._refuse(changes, refusal)
-        if (
-            connection.total_changes > before
-        ):  # an empty commit writes nothing, and waits for nobody
+        if connection.total_changes > made.before:  # an empty one writes nothing, and does not wait
             self.commits += 1
             self._took = took
             self._pages += (
@@ -264,8 +327,8 @@ class Writer:
                 + len(changes) // CHANGES_A_PAGE
                 + sum(change.octets // PAGE_OCTETS for change in changes)
             )
-        self._afterwards += transaction.afterwards
-        return answers
+        self._afterwards += made.transaction.afterwards
+        return made.answers
 
     def _ready(self) -> sqlite3.Connection:
         """Give the connection, if it may be trusted."""
