@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from pillarbox.relay.sqlite.boarding import MAX_IDLE_SECONDS, MAX_RIDERS, RIDE_SECONDS, Boarding
+from pillarbox.relay.sqlite.boarding import (
+    CROWD,
+    MAX_IDLE_SECONDS,
+    MAX_RIDERS,
+    RIDE_SECONDS,
+    WAIT_SECONDS,
+    Boarding,
+)
 
 QUICK = 0.0002
 SLOW = 0.004
@@ -93,17 +100,17 @@ def test_what_comes_in_a_turn_goes_together(thread: Thread) -> None:
     assert thread.batches == [["a", "b"]]
 
 
-def test_nobody_waits_for_the_thread_to_be_free(thread: Thread) -> None:
+def test_one_commit_at_a_time(thread: Thread) -> None:
+    assert not thread.boarding.is_busy
     thread.come("a")
+    assert thread.boarding.is_busy
     thread.come("b")
-    assert thread.batches == [["a"], ["b"]]
-
-
-def test_on_a_quick_disk_nobody_waits_for_a_crowd(thread: Thread) -> None:
-    for _ in range(5):
-        thread.round(20, QUICK)
-    thread.come("a")
-    assert thread.batches[-1] == ["a"]
+    thread.come("c")
+    assert thread.batches == [["a"]]
+    thread.commit(QUICK)
+    assert thread.batches == [["a"], ["b", "c"]]
+    thread.commit(QUICK)
+    assert not thread.boarding.is_busy
 
 
 def test_what_rides_goes_with_the_next(thread: Thread) -> None:
@@ -129,61 +136,55 @@ def test_many_that_ride_need_not_wait(thread: Thread) -> None:
     assert [len(batch) for batch in thread.batches] == [MAX_RIDERS]
 
 
-# A slow disk
+# A crowd
 
 
-def test_one_alone_does_not_wait(thread: Thread) -> None:
+@pytest.mark.parametrize("few", [1, CROWD - 1])
+def test_few_do_not_wait(thread: Thread, few: int) -> None:
     for _ in range(5):
-        thread.round(1, SLOW)
+        thread.round(few, SLOW)
     thread.come("a")
     assert thread.batches[-1] == ["a"]
 
 
-def test_the_next_commit_is_for_all_that_came_meanwhile(thread: Thread) -> None:
-    thread.round(2, SLOW)
-    thread.come("a", "b")
-    thread.come("c")
-    thread.come("d")
-    assert thread.batches[-1] == ["a", "b"]
-    thread.commit(SLOW)
-    assert thread.batches[-1] == ["c", "d"]
-
-
-def test_a_commit_begins_when_the_usual_crowd_is_there(thread: Thread) -> None:
-    thread.round(20, SLOW)
+@pytest.mark.parametrize("took", [QUICK, SLOW])
+def test_a_commit_begins_when_the_usual_crowd_is_there(thread: Thread, took: float) -> None:
+    thread.round(20, took)
     thread.come(*("a" for _ in range(19)))
     assert len(thread.batches) == 1
     thread.come("a")
     assert [len(batch) for batch in thread.batches] == [20, 20]
 
 
-def test_or_after_half_of_a_commit(thread: Thread) -> None:
+def test_or_after_some_milliseconds(thread: Thread) -> None:
     thread.round(20, SLOW)
     thread.come("a")
     thread.come("r", may_ride=True)
-    thread.loop.pass_(SLOW / 4)
+    thread.loop.pass_(WAIT_SECONDS / 2)
+    thread.come("b")
     assert len(thread.batches) == 1
-    thread.loop.pass_(SLOW / 2)
-    assert thread.batches[1:] == [["a", "r"]]
+    thread.loop.pass_(WAIT_SECONDS / 2)
+    assert thread.batches[1:] == [["a", "r", "b"]]
 
 
 def test_a_crowd_that_is_gone_is_forgotten(thread: Thread) -> None:
     thread.round(20, SLOW)
-    for _ in range(15):
-        thread.round(1, SLOW)
-    thread.come("a")
-    assert thread.batches[-1] == ["a"]
-
-
-def test_one_slow_commit_of_a_quick_disk_is_soon_forgotten(thread: Thread) -> None:
-    thread.round(20, QUICK)
-    thread.round(20, 5.0)
-    thread.come("a")
-    thread.loop.pass_(0.006)  # not half of five seconds
-    assert thread.batches[-1] == ["a"]
-    thread.commit(QUICK)
+    for _ in range(6):
+        thread.come("a")
+        thread.loop.pass_(WAIT_SECONDS)
+        thread.commit(SLOW)
     thread.come("b")
     assert thread.batches[-1] == ["b"]
+
+
+def test_those_who_came_meanwhile_wait_for_the_crowd_too(thread: Thread) -> None:
+    thread.round(20, SLOW)
+    thread.come(*("a" for _ in range(20)))
+    thread.come("b", "b")
+    thread.commit(SLOW)
+    assert len(thread.batches) == 2
+    thread.come(*("b" for _ in range(18)))
+    assert thread.batches[-1] == ["b"] * 20
 
 
 # Meanwhile

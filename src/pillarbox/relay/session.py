@@ -25,7 +25,7 @@ log = logging.getLogger("pillarbox")
 
 # So many outcomes of a session may be on their way to the spool, which likes to take many at once.
 # After a crash these messages are delivered again.
-UNWRITTEN: Final = 8
+UNWRITTEN: Final = 4
 
 
 class Source(Protocol):

@@ -1,10 +1,11 @@
-"""When what waits for a commit is handed to the thread that writes, and what is done meanwhile.
+"""When what waits for a commit is handed over, and what is done while the disk is at work.
 
-On a quick disk everything goes at the end of the loop's turn in which it came. Where a commit takes
-a millisecond or more, it is better to take along all than to have the rest wait for two of them: it
-begins when as many wait as are used to come together, or after half a commit's time. And since
-nobody sends anything before the answer, the loop would be idle until then: what needs no disk, such
-as to deliver what the last commit was for, is kept for that moment.
+One commit is under way at a time. The next begins when it has ended, and when as many wait as are
+used to come together, since whoever is left behind waits for a commit more; but after some
+milliseconds in any case, and for a few at once.
+
+Nobody sends anything before the answer, so that the loop would be idle while a slow disk is at
+work: what needs no disk, such as to deliver what the last commit was for, is kept for that moment.
 
 What rides is in no hurry, and goes with the next commit that is.
 """
@@ -19,19 +20,19 @@ __all__ = ["Boarding"]
 
 _Change = TypeVar("_Change")
 
-# A commit that takes less than this is quick.
-SLOW_SECONDS: Final = 0.001
+# Fewer than these are no crowd, and wait for nobody.
+CROWD: Final = 4
+# Nobody waits for the others longer than this.
+WAIT_SECONDS: Final = 0.005
 
 # What rides waits for others so long, unless this many do; on a slow disk for some commits' time.
 RIDE_SECONDS: Final = 0.005
 MAX_RIDERS: Final = 256
 RIDE_COMMITS: Final = 4
 
-# Where so few come together, the loop has time enough for everything.
-SMALL_CROWD: Final = 4
-
-# Nobody waits for longer than this that more may come, or that the disk may be at work.
-MAX_WAIT_SECONDS: Final = 0.005
+# While a commit takes less than this, nothing worth it can be done.
+SLOW_SECONDS: Final = 0.001
+# Nothing is kept for longer than this for the moment when the disk is at work.
 MAX_IDLE_SECONDS: Final = 0.02
 
 
@@ -50,7 +51,7 @@ class Boarding(Generic[_Change]):
         self._hand_over = hand_over
         self._waiting: list[_Change] = []
         self._urgent = 0  # how many of them do not ride
-        self._crowd = 0.0  # how many of those are used to go together
+        self._crowd = 0  # how many of those are used to go together
         self._out = 0  # how many are with the thread
         self._took = 0.0  # the last commit
         self._timer: asyncio.Handle | None = None
@@ -79,11 +80,17 @@ class Boarding(Generic[_Change]):
             self._timer.cancel()
             self._timer = None
         if self._urgent:
-            self._crowd = max(self._urgent, 0.75 * self._crowd + 0.25 * self._urgent)
+            self._crowd = max(self._urgent, int(0.75 * self._crowd + 0.25 * self._urgent))
         self._urgent = 0
-        self._out += len(self._waiting)
-        going, self._waiting = self._waiting, []
-        self._hand_over(going)
+        if self._waiting:
+            going, self._waiting = self._waiting, []
+            self._hand_over(going)
+            self._out += len(going)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether what was handed over before is not done with yet."""
+        return self._out > 0
 
     @property
     def is_slow(self) -> bool:
@@ -105,7 +112,7 @@ class Boarding(Generic[_Change]):
 
     def meanwhile(self, work: Callable[[], None]) -> None:
         """Do something while the disk is at work, or soon."""
-        if self._is_syncing or not self.is_slow or self._crowd < SMALL_CROWD:
+        if self._is_syncing or not self.is_slow or self._crowd < CROWD:
             work()
             return
         self._meanwhile.append(work)
@@ -114,17 +121,16 @@ class Boarding(Generic[_Change]):
             self._idle_timer = self._loop.call_later(seconds, self._do_meanwhile)
 
     def _consider(self) -> None:
-        is_slow = self.is_slow
-        if is_slow and self._out:
+        if self._out:
             return  # `ends()` will have it considered again
-        enough = int(self._crowd) if is_slow else 1
-        if self._urgent >= max(1, enough) or len(self._waiting) >= MAX_RIDERS:
+        is_enough = self._urgent >= (self._crowd if self._crowd >= CROWD else 1)
+        if is_enough or len(self._waiting) >= MAX_RIDERS:
             self._goes_soon = True
             self._loop.call_soon(self._go_if_not_gone)
         elif self._urgent:
-            self._go_within(min(self._took / 2, MAX_WAIT_SECONDS))
+            self._go_within(WAIT_SECONDS)
         else:
-            rides = min(RIDE_COMMITS * self._took, MAX_IDLE_SECONDS) if is_slow else 0.0
+            rides = min(RIDE_COMMITS * self._took, MAX_IDLE_SECONDS)
             self._go_within(max(RIDE_SECONDS, rides))
 
     def _go_if_not_gone(self) -> None:

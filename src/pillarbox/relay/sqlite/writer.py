@@ -4,8 +4,9 @@ While a commit waits for the disk, those who come meanwhile gather; the next com
 them. When it begins: boarding.py.
 
 The thread and the loop want the interpreter in turns, and a thread that asks for it while the loop
-is busy gets it late. Where the disk is slow that would be a second wait, behind which the disk has
-nothing to do: there the loop itself makes the changes that are small, and the thread commits them.
+is busy gets it late, and keeps it from its work by asking: each statement would be such a turn. So
+the loop itself makes the changes that are small, and the thread commits them, which it does without
+the interpreter. What may take its time is all the thread's.
 
 A change is a *step* and its argument, and a step is done at once for all the arguments that wait
 for it: what wait together are in no order.
@@ -27,7 +28,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -137,13 +138,11 @@ class Writer:
         self.commits = 0
         """How often changes were written together, each time with a sync."""
         self._loop = asyncio.get_running_loop()
-        self._waiting: queue.SimpleQueue[_Change | _Made | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[list[_Change] | _Made | None] = queue.SimpleQueue()
         self._boarding = Boarding(self._loop, self._hand_over)
         self._connection: sqlite3.Connection | None = None
         self._is_suspect = False
-        self._given = 0  # how many changes the thread has
-        self._is_cleaning_up = False
-        self._is_ending = False
+        self._is_at_work = False
         self._pages = 0
         self._took = 0.0  # the last commit
         self._afterwards: list[Callable[[], None]] = []
@@ -186,21 +185,16 @@ class Writer:
 
     def _hand_over(self, changes: list[_Change]) -> None:
         """Give changes to the thread: once woken, it asks for the turn of the loop's."""
-        made = self._make(changes) if self._boarding.is_slow and not self._given else None
-        self._given += len(changes)
-        if made is not None:
-            self._waiting.put(made)
-            return
-        for change in changes:
-            self._waiting.put(change)
+        self._waiting.put(self._make(changes) or changes)
 
     def _make(self, changes: list[_Change]) -> _Made | None:
         """Make changes on the loop, if that takes no time; what is in the way is the thread's."""
         connection = self._connection
         if (
             connection is None
+            or self._boarding.is_busy
             or self._is_suspect
-            or self._is_cleaning_up
+            or self._is_at_work
             or self._is_visitor
             or len(changes) > MAX_LIGHT_CHANGES
             or not all(change.is_light for change in changes)
@@ -220,7 +214,6 @@ class Writer:
 
     def _settle(self, changes: Sequence[_Change], answers: Sequence[object], took: float) -> None:
         """Tell those who wait."""
-        self._given -= len(changes)
         self._boarding.ends(len(changes), took)
         _resolve(changes, answers)
 
@@ -236,42 +229,24 @@ class Writer:
     # On the thread
 
     def _run(self) -> None:
-        while not self._is_ending:
-            first = self._waiting.get()
-            if first is None:
+        while True:
+            given = self._waiting.get()
+            if given is None:
                 break
-            if isinstance(first, _Made):
-                changes, answers = first.changes, self._seal(first)
+            self._is_at_work = True  # until the connection is the loop's again
+            if isinstance(given, _Made):
+                self._tell(self._settle, given.changes, self._seal(given), self._took)
             else:
-                changes = [first, *self._further([first])]
-                answers = self._write(changes)
-            self._is_cleaning_up = True
-            self._tell(self._settle, changes, answers, self._took)
+                for changes in _batches(given):
+                    self._tell(self._settle, changes, self._write(changes), self._took)
             self._clean_up()
             self._keep_log_short()
-            self._is_cleaning_up = False
+            self._is_at_work = False
         self._disconnect()
         self._tell(self._end)
 
-    def _further(self, changes: Sequence[_Change]) -> list[_Change]:
-        """Give what waits and fits into one batch with these."""
-        further: list[_Change] = []
-        octets = sum(change.octets for change in changes)
-        while len(changes) + len(further) < MAX_CHANGES and octets < MAX_OCTETS:
-            try:
-                change = self._waiting.get_nowait()
-            except queue.Empty:
-                break
-            if change is None:
-                self._is_ending = True
-                break
-            assert isinstance(change, _Change)  # the others come when there is nothing else
-            further.append(change)
-            octets += change.octets
-        return further
-
     def _write(self, changes: list[_Change]) -> list[object]:
-        """Write a batch, and add to it what comes in time; give what to answer, in its order."""
+        """Write a batch; give what to answer, in its order."""
         if not self._is_visitor:
             return self._commit(changes)
         try:
@@ -281,7 +256,7 @@ class Writer:
         with self._others:
             return self._commit(changes)
 
-    def _commit(self, changes: list[_Change], *, takes_more: bool = True) -> list[object]:
+    def _commit(self, changes: list[_Change]) -> list[object]:
         try:
             connection = self._ready()
             connection.execute("BEGIN IMMEDIATE")
@@ -291,16 +266,12 @@ class Writer:
         before = connection.total_changes
         try:
             answers = _apply(transaction, changes)
-            # Who comes before the commit begins need not wait for the next.
-            while takes_more and (further := self._further(changes)):
-                changes += further
-                answers += _apply(transaction, further)
         except Exception as error:
             self._roll_back(connection)
             if _is_of_the_spool(error) or len(changes) == 1:
                 return self._refuse(changes, error)
             # One of them cannot be written, whatever the disk does. The others can.
-            return [self._commit([change], takes_more=False)[0] for change in changes]
+            return [self._commit([change])[0] for change in changes]
         return self._seal(_Made(transaction, changes, answers, before))
 
     def _seal(self, made: _Made) -> list[object]:
@@ -400,6 +371,20 @@ class Writer:
     def _end(self) -> None:
         assert self._closed is not None
         self._closed.set_result(None)
+
+
+def _batches(changes: Sequence[_Change]) -> Iterator[list[_Change]]:
+    """Part changes into as many as are written at once."""
+    batch: list[_Change] = []
+    octets = 0
+    for change in changes:
+        batch.append(change)
+        octets += change.octets
+        if len(batch) == MAX_CHANGES or octets >= MAX_OCTETS:
+            yield batch
+            batch, octets = [], 0
+    if batch:
+        yield batch
 
 
 def _apply(transaction: Transaction, changes: Sequence[_Change]) -> list[object]:
