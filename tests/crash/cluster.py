@@ -36,6 +36,9 @@ LEASE_SECONDS = 8
 STOP_SECONDS = 4.0
 # How long it takes nodes to write what they kept in memory while the database was away.
 WRITE_SECONDS = 8.0
+# A node that is stopped has so many leases, if there is one that has; it is looked for so often.
+ENOUGH_LEASES = 30
+TRIES = 30
 # A commit that was under way when a node was stopped is over.
 SETTLE_SECONDS = 0.3
 
@@ -53,7 +56,7 @@ class Trouble:
     """
 
     kill_seconds: float | None = 12.0
-    stop_seconds: float | None = 4.0
+    stop_seconds: float | None = 2.0
 
 
 class Cluster:
@@ -141,12 +144,21 @@ class Cluster:
     async def _stop_nodes(self, pause_seconds: float) -> None:
         while True:
             await asyncio.sleep(self._dice.uniform(0.5, 1.5) * pause_seconds)
-            nodes = {node.life.process_id: node for node in self._nodes if node.is_listening}
-            # One that has something in hand, if there is one.
-            held = await self.takeovers.held(list(nodes))
-            node = nodes[self._dice.choice(list(held or nodes))] if nodes else None
+            node = await self._one_with_leases()
             if node is not None and node.is_listening:
                 await self._stop(node)
+
+    async def _one_with_leases(self) -> Node | None:
+        """Find the node that has most in hand, waiting a while for one that has enough."""
+        node = None
+        for _ in range(TRIES):
+            nodes = {node.life.process_id: node for node in self._nodes if node.is_listening}
+            for process, count in (await self.takeovers.held(list(nodes))).most_common(1):
+                node = nodes[process]
+                if count >= ENOUGH_LEASES:
+                    return node
+            await asyncio.sleep(0.1)
+        return node
 
     async def _stop(self, node: Node) -> None:
         # While the database is away, and for a moment after, outcomes are kept in memory.

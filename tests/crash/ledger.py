@@ -10,7 +10,9 @@ The invariant, for any number of nodes on one spool:
   outcomes while the next messages go out, and ends where they cannot be written: so only the last
   few of a session can be under way; and what the node has told in its log to be on record is not.
   Nor do two attempts for one recipient ever overlap.
-- A node that was stopped past its leases does not end afterwards what it had begun before.
+- A node that was stopped past its leases does not end afterwards what it had begun before, but for
+  what it was told to send before: it may have been stopped between the look at its lease and the
+  last octets, which nobody can help.
 - While there is no spool, a session delivers no more than what can be under way: what has no place
   to be recorded is not tried.
 
@@ -123,6 +125,7 @@ class Attempt:
         ended: When it was answered, or broken off; `None` before that.
         is_answered: All of a 250 went out.
         came: When the final dot came.
+        asked: When it was told to go on with what came last.
     """
 
     node: str
@@ -132,6 +135,7 @@ class Attempt:
     ended: float | None = None
     is_answered: bool = False
     came: float = 0.0
+    asked: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +280,9 @@ class Ledger:
         for (name, recipient), attempts in self._attempts.items():
             attempts.sort(key=self._end)
             for attempt, after in pairwise(attempts):
+                if any(after.asked <= stop.began for stop in self._stops_within(after)):
+                    excuses["stop"] += 1
+                    continue
                 if after.began < self._end(attempt):
                     wrong.append(f"{recipient}: two attempts at once, {attempt} and {after}")
                 excuse = self._excuse(attempt, name, recipient)
@@ -338,11 +345,16 @@ class Ledger:
     def _ended_late(self) -> Iterator[str]:
         for (_, recipient), attempts in self._attempts.items():
             for attempt in attempts:
-                life = self.lives.get(attempt.node)
-                for stop in () if life is None else life.stops:
-                    is_late = stop.ended is not None and attempt.came > stop.ended
-                    if attempt.began <= stop.began and is_late:
+                for stop in self._stops_within(attempt):
+                    if attempt.asked > stop.began:
                         yield f"{recipient}: {attempt} was ended after {stop}"
+
+    def _stops_within(self, attempt: Attempt) -> Iterator[Stop]:
+        """Give those between the beginning of an attempt and its final dot."""
+        life = self.lives.get(attempt.node)
+        for stop in () if life is None else life.stops:
+            if attempt.began <= stop.began and stop.ended is not None and attempt.came > stop.ended:
+                yield stop
 
     def _not_recordable(self) -> Iterator[str]:
         attempts = {attempt for several in self._attempts.values() for attempt in several}

@@ -199,6 +199,7 @@ class _Session:
         self._node = ""
         self._place = -1
         self._last: bytes | None = None
+        self._asked = 0.0
         self._fault = ("", "")
         self._reset()
 
@@ -282,7 +283,7 @@ class _Session:
 
     async def _mail(self, line: bytes) -> None:
         self._reset()
-        self._began = time.time()
+        self._began = self._asked = time.time()
         found = _SENDER.search(line)
         sender = found[1] if found else b""
         # A notification has no name of its own before its octets are there.
@@ -315,6 +316,7 @@ class _Session:
         if not await self._say("DATA", b"354 Go on"):
             self._reset()
             return
+        self._asked = time.time()
         if self._meets("body"):
             await self._reader.read(500)
             raise _Over
@@ -335,6 +337,7 @@ class _Session:
         elif is_last:
             await self._take(self._chunks + chunk)
         elif await self._say("DATA", b"250 2.0.0 OK"):
+            self._asked = time.time()
             self._chunks += chunk
         else:
             self._reset()
@@ -356,7 +359,9 @@ class _Session:
             return
         if what == "forget":
             raise _Over
-        attempt = Attempt(self._node, self._number, self._place, began, came=time.time())
+        attempt = Attempt(
+            self._node, self._number, self._place, began, came=time.time(), asked=self._asked
+        )
         if sender:
             self._hop.ledger.deliver(attempt, recipients, octets)
         else:

@@ -88,6 +88,14 @@ def stopped_in_flight(story: Story) -> None:
     story.deliver(life=2)
 
 
+def stopped_at_the_last_octets(story: Story) -> None:
+    attempt = story.deliver()
+    story.stop(before=1.5)
+    story.deliver(life=2)
+    attempt.came = attempt.ended = story.now
+    attempt.asked = attempt.began
+
+
 @pytest.mark.parametrize(
     ("happens", "excuses"),
     [
@@ -97,6 +105,7 @@ def stopped_in_flight(story: Story) -> None:
         (killed_in_flight, (0, 1, 0)),
         (killed_before_it_was_answered, (0, 1, 0)),
         (stopped_in_flight, (0, 0, 1)),
+        (stopped_at_the_last_octets, (0, 0, 1)),
     ],
 )
 def test_what_is_good(happens: Callable[[Story], None], excuses: tuple[int, int, int]) -> None:
@@ -177,6 +186,7 @@ def ended_after_the_stop(story: Story) -> None:
     attempt = story.deliver()
     story.stop(before=1.5)
     attempt.came = attempt.ended = story.now
+    attempt.asked = story.now - 5
     story.now += 1
 
 
