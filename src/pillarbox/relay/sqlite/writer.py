@@ -48,6 +48,7 @@ MAX_OCTETS = 8 << 20
 
 # What others have to wait for while the loop makes changes: some milliseconds at worst.
 MAX_LIGHT_CHANGES = 256
+MAX_LIGHT_OCTETS = 2 << 20
 
 # When the log goes into the database. More makes a crash's recovery slower, less makes for more
 # syncs and for writing pages that will be written again soon. How many pages a batch is, is a
@@ -197,20 +198,17 @@ class Writer:
             or self._is_at_work
             or self._is_visitor
             or len(changes) > MAX_LIGHT_CHANGES
+            or sum(change.octets for change in changes) > MAX_LIGHT_OCTETS
             or not all(change.is_light for change in changes)
         ):
             return None
         try:
-            connection.execute("PRAGMA busy_timeout = 0")
-            connection.execute("BEGIN IMMEDIATE")
+            _begin(connection, patience_seconds=0)
             transaction, before = Transaction(connection), connection.total_changes
-            answers = _apply(transaction, changes)
+            return _Made(transaction, changes, _apply(transaction, changes), before)
         except Exception:
             self._roll_back(connection)
             return None
-        finally:
-            connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
-        return _Made(transaction, changes, answers, before)
 
     def _settle(self, changes: Sequence[_Change], answers: Sequence[object], took: float) -> None:
         """Tell those who wait."""
@@ -259,7 +257,7 @@ class Writer:
     def _commit(self, changes: list[_Change]) -> list[object]:
         try:
             connection = self._ready()
-            connection.execute("BEGIN IMMEDIATE")
+            _begin(connection, patience_seconds=BUSY_SECONDS)
         except Exception as error:
             return self._refuse(changes, error)
         transaction = Transaction(connection)
@@ -315,6 +313,7 @@ class Writer:
         """Move what is known to be good into the database, and leave nothing in the log."""
         is_alone = self._is_visitor or self._others.take(seconds=PATIENCE_SECONDS)
         try:
+            _be_patient(connection, BUSY_SECONDS)
             (is_busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         finally:
             if not self._is_visitor:
@@ -371,6 +370,16 @@ class Writer:
     def _end(self) -> None:
         assert self._closed is not None
         self._closed.set_result(None)
+
+
+def _begin(connection: sqlite3.Connection, *, patience_seconds: float) -> None:
+    """Begin a transaction that writes, waiting so long for those of other processes."""
+    _be_patient(connection, patience_seconds)
+    connection.execute("BEGIN IMMEDIATE")
+
+
+def _be_patient(connection: sqlite3.Connection, seconds: float) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
 
 
 def _batches(changes: Sequence[_Change]) -> Iterator[list[_Change]]:
