@@ -3,108 +3,209 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import pytest
 
-from pillarbox.relay.room import MOST_SECONDS, SAMPLE_MESSAGES, Room
+from pillarbox.relay import shared as relay
+from pillarbox.relay.room import AHEAD, MOST_SECONDS, SAMPLE_MESSAGES, Room
 from pillarbox.relay.schedule import Limits
+from pillarbox.relay.spool import Lease, NewMessage, NewRecipient
 from tests.relay.network import House, turns
 from tests.relay.test_destination import HOP, Gate
 
 pytestmark = pytest.mark.usefixtures("new_loop")
 
 
-class Clock:
-    """A clock that is moved by hand."""
+class Shared:
+    """What destinations share, as far as a room asks; its clock is moved by hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.clock = self
+        self.memory_octets = 0
         self.time = 1000.0
 
     def now(self) -> float:
         return self.time
 
-    def leave(self, room: Room, messages: int, *, seconds: float) -> None:
-        """Have messages leave, one after the other."""
-        for _ in range(messages):
-            self.time += seconds / messages
-            room.leave(0, 1)
+
+def opened(shared: Shared, most: int = 1000) -> Room:
+    return Room(cast("relay.Shared", shared), most)
 
 
-def measured(clock: Clock, per_second: int) -> Room:
-    room = Room(clock.now)
-    clock.leave(room, 2 * SAMPLE_MESSAGES, seconds=2 * SAMPLE_MESSAGES / per_second)
+def lease(sender: str = "ann@example.org", octets: bytes | None = None) -> Lease:
+    to = NewRecipient(address="bob@example.org", destination="b.test")
+    message = NewMessage(mail_from=sender, recipients=(to,), created=0, expires=1)
+    return Lease(
+        token="t",
+        id="1",
+        destination="b.test",
+        recipients=(),
+        expires=1,
+        message=message,
+        size=0,
+        octets=octets,
+    )
+
+
+def fill(room: Room, messages: int) -> None:
+    """Have so many wait."""
+    while len(room) > messages:
+        room.pop(1)
+    while len(room) < messages:
+        room.push(lease())
+
+
+def leave(shared: Shared, room: Room, messages: int, *, seconds: float) -> None:
+    """Have messages leave, one after the other, as many as wait coming behind them."""
+    for _ in range(messages):
+        shared.time += seconds / messages
+        room.push(lease())
+        room.pop(1)
+
+
+def measured(shared: Shared, per_second: int) -> Room:
+    room = opened(shared, 10_000)
+    leave(shared, room, 2 * SAMPLE_MESSAGES, seconds=2 * SAMPLE_MESSAGES / per_second)
     return room
 
 
+async def waiting(room: Room, senders: int) -> list[asyncio.Task[bool]]:
+    """Have so many senders wait for their turn."""
+    turns = [asyncio.ensure_future(room.turn()) for _ in range(senders)]
+    await asyncio.sleep(0)
+    return turns
+
+
+# What is in it
+
+
+def test_memory_is_counted() -> None:
+    shared = Shared(Limits(memory_octets=10))
+    room = opened(shared)
+    room.push(lease(octets=b"12345"))
+    room.push(lease())
+    assert shared.memory_octets == 5
+    assert room.has_place("ben@example.org", 5)
+    assert not room.has_place("ben@example.org", 6)
+    room.push(lease(octets=b"123456"))
+    assert not room.is_within_bounds
+    assert room.pop(1) is not None
+    assert shared.memory_octets == 6
+    assert len(room.clear()) == 2
+    assert (len(room), shared.memory_octets) == (0, 0)
+    assert room.pop(1) is None
+
+
+def test_one_sender_has_half_of_the_places() -> None:
+    room = opened(Shared(Limits(ready_messages=4)), 4)
+    room.push(lease())
+    assert room.has_place("ann@example.org", 0)
+    room.push(lease())
+    assert not room.has_place("ann@example.org", 0)
+    assert room.has_place("ben@example.org", 0)
+    fill(room, 4)
+    assert room.is_within_bounds
+    assert not room.has_place("ben@example.org", 0)
+
+
+# How fast it empties
+
+
 def test_nothing_is_said_of_what_was_not_measured() -> None:
-    clock = Clock()
-    room = Room(clock.now)
-    assert not room.is_crowded(4, 1)
-    clock.leave(room, SAMPLE_MESSAGES - 1, seconds=0.001)
-    assert not room.is_crowded(4, 1)
+    shared = Shared()
+    room = opened(shared)
+    leave(shared, room, SAMPLE_MESSAGES - 1, seconds=0.001)
+    fill(room, AHEAD)
+    assert not room.is_crowded(1)
 
 
-def test_what_would_be_gone_soon() -> None:
-    room = measured(Clock(), 1000)
-    assert room.is_crowded(int(990 * MOST_SECONDS), 1)
-    assert not room.is_crowded(int(1010 * MOST_SECONDS), 1)
+def test_it_is_crowded_by_what_will_be_gone_soon() -> None:
+    room = measured(Shared(), 1000)
+    fill(room, AHEAD - 1)
+    assert not room.is_crowded(1)
+    fill(room, AHEAD)
+    assert room.is_crowded(1)
+    assert not room.is_crowded(2)
+    fill(room, int(990 * MOST_SECONDS))
+    assert room.is_crowded(1)
+    fill(room, int(1010 * MOST_SECONDS))
+    assert not room.is_crowded(1)
 
 
 def test_a_pace_that_is_not_kept_is_forgotten() -> None:
-    clock = Clock()
-    room = measured(clock, 1000)
-    clock.time += 10
-    clock.leave(room, 5, seconds=0)
-    room.tick(clock.time)
-    assert not room.is_crowded(4, 1)
+    shared = Shared()
+    room = measured(shared, 1000)
+    fill(room, AHEAD)
+    shared.time += 100
+    room.tick(shared.time)
+    assert not room.is_crowded(1)
 
 
 def test_a_clock_that_is_set_back_holds_nobody_up() -> None:
-    clock = Clock()
-    room = measured(clock, 1000)
-    clock.time -= 3600
-    clock.leave(room, SAMPLE_MESSAGES, seconds=0.05)
-    room.tick(clock.time)
-    clock.leave(room, SAMPLE_MESSAGES, seconds=10)
-    assert not room.is_crowded(100, 1)
+    shared = Shared()
+    room = measured(shared, 1000)
+    shared.time -= 3600
+    leave(shared, room, SAMPLE_MESSAGES, seconds=0.05)
+    room.tick(shared.time)
+    leave(shared, room, SAMPLE_MESSAGES, seconds=10)
+    fill(room, 100)
+    assert not room.is_crowded(1)
+
+
+# Who waits
 
 
 async def test_each_that_leaves_lets_in_one() -> None:
-    clock = Clock()
-    room = measured(clock, 100)
-    waiting = [asyncio.ensure_future(room.turn()) for _ in range(3)]
+    room = measured(Shared(), 100)
+    fill(room, AHEAD + 1)
+    senders = await waiting(room, 3)
+    room.pop(1)
     await asyncio.sleep(0)
-    assert room.is_crowded(0, 1)
-    # Those who wait are gone before whoever comes now.
-    assert not room.is_crowded(98, 1)
-    room.leave(4, 1)
+    assert not any(one.done() for one in senders)  # there is enough without them
+    room.pop(1)
     await asyncio.sleep(0)
-    assert [one.done() for one in waiting] == [False, False, False]
-    room.leave(0, 1)
+    assert [one.done() for one in senders] == [True, False, False]
+    assert room.is_crowded(1)  # by those who wait, and are first
+    room.pop(1)
+    assert await senders[1]
+    assert not senders[2].done()
+
+
+async def test_who_has_gone_away_keeps_nobody() -> None:
+    room = measured(Shared(), 100)
+    fill(room, AHEAD)
+    gone, waits = await waiting(room, 2)
+    gone.cancel()
     await asyncio.sleep(0)
-    assert [one.done() for one in waiting] == [True, False, False]
-    waiting[1].cancel()
+    room.pop(1)
+    assert await waits
+
+
+async def test_an_empty_room_lets_in_as_many_as_there_are_sessions() -> None:
+    room = measured(Shared(), 100)
+    fill(room, 1)
+    senders = await waiting(room, 5)
+    room.pop(3)
     await asyncio.sleep(0)
-    room.leave(0, 1)
-    room.leave(0, 1)
-    await asyncio.gather(waiting[0], waiting[2])
-    assert not room.is_crowded(0, 1)
+    assert sum(one.done() for one in senders) == 4
 
 
 async def test_nobody_waits_for_what_does_not_move() -> None:
-    clock = Clock()
-    room = measured(clock, 100)
-    first = asyncio.ensure_future(room.turn())
-    await asyncio.sleep(0)
-    room.tick(clock.time)
-    second = asyncio.ensure_future(room.turn())
-    await asyncio.sleep(0)
-    room.tick(clock.time)
-    await first
+    shared = Shared()
+    room = measured(shared, 100)
+    (first,) = await waiting(room, 1)
+    room.tick(shared.time)
+    (second,) = await waiting(room, 1)
+    room.tick(shared.time)
+    assert not await first
     assert not second.done()
-    room.stop()
-    await second
-    assert not room.is_crowded(4, 1)
+    fill(room, AHEAD)
+    assert len(room.clear()) == AHEAD
+    assert not await second
+    fill(room, AHEAD)
+    assert not room.is_crowded(1)
 
 
 # In a relay

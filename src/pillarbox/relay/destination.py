@@ -23,7 +23,7 @@ from pillarbox.relay.pace import Pace
 from pillarbox.relay.pool import Unreachable
 from pillarbox.relay.room import Room
 from pillarbox.relay.route import NoRoute
-from pillarbox.relay.schedule import Ready, Window
+from pillarbox.relay.schedule import Window
 from pillarbox.relay.session import deliver_all
 from pillarbox.relay.shared import Shared
 from pillarbox.relay.spool import Lease, SpoolError
@@ -57,8 +57,6 @@ class Destination:
         self._is_down = False
         self._full_until = 0.0  # until when the server takes no more sessions than there are
         self._shared = shared
-        self._ready = Ready()
-        self._room = Room(shared.clock.now)
         self._window = Window(shared.limits.first_sessions, shared.limits.most_sessions)
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: set[asyncio.Task[None]] = set()
@@ -84,6 +82,7 @@ class Destination:
                 wake=self.wake,
                 later=self._later,
             )
+        self._ready = Room(shared, self._most_ready)
 
     def __len__(self) -> int:
         """Count the leases that wait in memory."""
@@ -106,30 +105,25 @@ class Destination:
 
     def takes(self, sender: str, octets: int) -> bool:
         """Tell whether a message that is put now may go straight to a session."""
-        is_crowded = self._room.is_crowded(len(self._ready), self._window.size)
-        return self._has_room(sender, octets) and not is_crowded
+        return (
+            self._delivers()
+            and self._ready.has_place(sender, octets)
+            and not self._ready.is_crowded(self._window.size)
+        )
 
     async def room(self, sender: str, octets: int) -> bool:
         """Wait for room where there will be some in a moment; tell whether there is."""
-        if self._delivers() and self._room.is_crowded(len(self._ready), self._window.size):
-            return await self._room.turn() and self._has_room(sender, octets)
-        return self._has_room(sender, octets)
-
-    def _has_room(self, sender: str, octets: int) -> bool:
-        limits, shared = self._shared.limits, self._shared
-        return (
-            self._delivers()
-            and len(self._ready) < self._most_ready
-            and self._ready.of(sender) < limits.ready_messages // 2
-            and shared.memory_octets + octets <= limits.memory_octets
-        )
+        is_crowded = self._delivers() and self._ready.is_crowded(self._window.size)
+        if is_crowded and not await self._ready.turn():
+            return False
+        return self._delivers() and self._ready.has_place(sender, octets)
 
     def _delivers(self) -> bool:
         return self._runs() and not self._is_down and not self._has_no_turn
 
     def add(self, lease: Lease) -> None:
         """Take a lease."""
-        self._push(lease)
+        self._ready.push(lease)
         self._overtaken += self._has_more
         if not self._runs():
             self.give_back_all()
@@ -217,7 +211,7 @@ class Destination:
 
     def tick(self, now: float) -> None:
         """Close sessions that have had nothing to do, and look whether it is time to try again."""
-        self._room.tick(now)
+        self._ready.tick(now)
         self._idle.close_those_since(now - self._shared.limits.idle_seconds)
         if self._has_more or self._ready:
             self.wake()
@@ -231,12 +225,7 @@ class Destination:
         waited for longer: as many of these are taken as have come.
         """
         shared = self._shared
-        return (
-            self._delivers()
-            and not shared.recorder.is_stuck
-            and len(self._ready) <= self._most_ready
-            and shared.memory_octets <= shared.limits.memory_octets
-        )
+        return self._delivers() and not shared.recorder.is_stuck and self._ready.is_within_bounds
 
     def close_one(self) -> bool:
         """Close a session that has nothing to do; tell whether there was one."""
@@ -281,22 +270,8 @@ class Destination:
 
     # What waits
 
-    def _push(self, lease: Lease) -> None:
-        self._ready.push(lease)
-        self._shared.memory_octets += 0 if lease.octets is None else len(lease.octets)
-
-    def _pop(self) -> Lease | None:
-        lease = self._ready.pop()
-        if lease is not None:
-            self._room.leave(len(self._ready), self._window.size)
-            if lease.octets is not None:
-                self._shared.memory_octets -= len(lease.octets)
-        return lease
-
     def give_back_all(self, reply: str = "") -> None:
         """Let the spool have what waits."""
-        self._room.stop()
-        self._shared.memory_octets -= self._ready.octets
         leases = self._ready.clear()
         if leases:
             self._later(self.give_back(leases, reply))
@@ -334,7 +309,7 @@ class Destination:
 
     async def _hold_next(self) -> Held | None:
         """Take the next lease in hand; `None` where there is none any more."""
-        if (lease := self._pop()) is None:
+        if (lease := self._ready.pop(self._window.size)) is None:
             return None
         few = min(self._window.size, self._most_ready)
         if self._has_more and not self._is_down and len(self._ready) < few:
@@ -403,7 +378,7 @@ class Destination:
             if not leases:
                 self._is_down = False  # nobody asks for it any more
         for lease in leases:
-            self._push(lease)
+            self._ready.push(lease)
         self._use()
 
     def _pause(self, seconds: float) -> None:
