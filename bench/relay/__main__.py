@@ -20,10 +20,11 @@ from bench.fetch import CACHE, Unavailable, fetch_postfix
 from bench.load import LoadError, SmtpSource
 from bench.relay import goals, queued
 from bench.relay.accepts import SESSIONS, Accepts, accepts
+from bench.relay.crowded import MESSAGES, Crowded, crowded
 from bench.relay.cycles import KINDS, WAYS, Cycles, cycles
 from bench.relay.flow import Flow, flow
 from bench.relay.postfix import version
-from bench.relay.relays import FOLDER, POSTFIX, RELAYS
+from bench.relay.relays import FOLDER, POSTFIX, POSTGRES, RELAYS
 from bench.relay.sink import sinking
 from bench.relay.syncs import disk_sync_seconds, library
 from bench.report import digits, write_json
@@ -31,8 +32,10 @@ from bench.servers import ServerError
 
 _ACCEPTS = "accepts"
 _CYCLES = "cycles"
+_CROWDED = "crowded"
 _START = "start"
-ROWS = (*(load.key for load in goals.LOADS), _ACCEPTS, _CYCLES, _START)
+_ALONE = (_ACCEPTS, _CYCLES, _CROWDED, _START)
+ROWS = (*(load.key for load in goals.LOADS), *_ALONE)
 _FAILURES = (LoadError, ServerError, OSError, subprocess.SubprocessError)
 
 
@@ -44,6 +47,7 @@ class Bench:
         self.flows: dict[tuple[str, str], list[Flow]] = {}
         self.accepts: list[Accepts] = []
         self.cycles: list[Cycles] = []
+        self.crowded: Crowded | None = None
         self.starts: dict[str, list[queued.Start]] = {}
         self.failures: dict[tuple[str, str], str] = {}
         self._console = console
@@ -143,6 +147,24 @@ class Bench:
         self.numbers.update(goals.reached_alone(self.cycles))
         self._console.print(table)
 
+    def crowd(self) -> None:
+        """Measure delivery beside a million messages that cannot go."""
+        self.say(f"{_CROWDED}: filling a database takes a minute")
+        try:
+            with sinking() as sink:
+                found = self.crowded = crowded(sink, self._seconds, self._rounds)
+        except _FAILURES as error:
+            self.failures[_CROWDED, "postgres"] = f"{_CROWDED}: {error}"
+            return
+        table = Table(title=f"{MESSAGES:,} wait for a dead destination on PostgreSQL: the best")
+        for heading in ("", "delivered/s to another"):
+            table.add_column(heading, justify="right" if heading else "left")
+        for title, rates in (("without them", found.alone), ("with them", found.crowded)):
+            table.add_row(title, f"[bold]{max(rates):.0f}[/] ({statistics.median(rates):.0f})")
+        self._console.print(table)
+        self.numbers[goals.CROWDED] = max(found.crowded) / max(found.alone)
+        self.numbers[goals.STATISTICS] = found.statistics_seconds
+
     def start(self) -> None:
         """Measure the start with a full queue."""
         table = Table(title=f"start with {queued.MESSAGES:,} queued: the best, s")
@@ -198,6 +220,7 @@ class Bench:
             },
             "accepts": [asdict(one) for one in self.accepts],
             "cycles": [asdict(one) for one in self.cycles],
+            "crowded": None if self.crowded is None else asdict(self.crowded),
             "start": {name: [asdict(one) for one in all_] for name, all_ in self.starts.items()},
             "failures": list(self.failures.values()),
         }
@@ -234,13 +257,15 @@ def main() -> int:
         arguments.rounds or (2 if arguments.quick else 4),
         1.5 if arguments.quick else 4.0,
     )
-    if any(row not in (_ACCEPTS, _CYCLES, _START) for row in rows):
+    if any(row not in _ALONE for row in rows):
         bench.mail(rows, relays)
         bench.show_mail(relays)
     if _ACCEPTS in rows:
         bench.accept()
     if _CYCLES in rows:
         bench.cycle(relays)
+    if _CROWDED in rows and POSTGRES in relays:
+        bench.crowd()
     if _START in rows:
         bench.start()
     bench.show_goals()

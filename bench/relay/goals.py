@@ -65,6 +65,13 @@ ACCEPT_SYNCS = {
     20: Goal("syncs a message, the spool alone, 20 sessions", 0.3),
     200: Goal("syncs a message, the spool alone, 200 sessions", 0.02),
 }
+CROWDED = Goal(
+    "PostgreSQL, a million for a dead destination: another's rate without them",
+    0.9,
+    "x",
+    more_is_better=True,
+)
+STATISTICS = Goal("PostgreSQL, a million queued: statistics", 1, " s")
 START = Goal("mail accepted after the start with 100,000 queued", 2, " s")
 START_KILLED = Goal("the same, after a kill in the middle of all of them", 2, " s")
 
@@ -72,6 +79,8 @@ ALL = (
     *(goal for _, goal in (*FASTER, *CHEAPER, *SYNCS)),
     SHARED_RATE,
     *(goal for goals in CYCLES.values() for goal in goals),
+    CROWDED,
+    STATISTICS,
     *ACCEPT_SYNCS.values(),
     START,
     START_KILLED,
