@@ -232,6 +232,8 @@ class MemorySpool:
     ) -> Lease:
         token = f"t{self.memory.next_number()}"
         for one in recipients:
+            if one.token and one.is_attempt and not counts:
+                one.next_attempt = min(one.next_attempt, one.lease_expires)
             one.given_back_to = (one.attempts, now if counts else one.next_attempt)
             one.token = token
             one.is_attempt = counts

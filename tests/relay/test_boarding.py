@@ -202,6 +202,7 @@ def test_on_a_slow_one_it_is_done_while_the_disk_is_at_work(thread: Thread) -> N
     thread.come(*("a" for _ in range(20)))
     assert thread.batches[-1] == ["a"] * 20
     thread.boarding.begins()
+    thread.loop.turn()
     assert thread.batches[-1] == ["meanwhile"]
     thread.boarding.meanwhile(thread.done())
     assert thread.batches[-2:] == [["meanwhile"], ["meanwhile"]]
@@ -216,6 +217,21 @@ def test_or_after_a_while(thread: Thread) -> None:
     assert len(thread.batches) == 1
     thread.loop.pass_(MAX_IDLE_SECONDS)
     assert thread.batches[1:] == [["meanwhile"], ["meanwhile"]]
+
+
+def test_what_fails_meanwhile_keeps_nothing_else(thread: Thread) -> None:
+    def fail() -> None:
+        raise RuntimeError
+
+    failed: list[dict[str, Any]] = []
+    thread.loop.set_exception_handler(lambda _, context: failed.append(context))
+    thread.round(20, SLOW)
+    thread.boarding.meanwhile(fail)
+    thread.boarding.meanwhile(thread.done())
+    thread.boarding.begins()
+    thread.loop.turn()
+    assert thread.batches[-1] == ["meanwhile"]
+    assert len(failed) == 1
 
 
 def test_where_few_come_nothing_waits(thread: Thread) -> None:

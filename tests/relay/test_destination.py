@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import Message
+from typing import Any
 
 import pytest
 
 from pillarbox import Server
 from pillarbox.envelope import Body, Envelope, Session
 from pillarbox.protocol.reply import Reply
+from pillarbox.relay import dispatch
+from pillarbox.relay.rate import Rate
 from pillarbox.relay.schedule import Limits
 from pillarbox.relay.spool import Backoff, RecipientState, Selection, SpoolError, SpoolFull
 from pillarbox.testing import Recorder
@@ -797,3 +801,66 @@ async def test_servers_that_take_no_mail_at_all() -> None:
         await house.submit()
         [queued] = await house.queued()
         assert queued.recipients[0].last_reply == "521 No mail here"
+
+
+# Ends
+
+
+async def test_what_was_delivered_is_not_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "ABORT_SECONDS", 0.05)
+    recorder = Recorder()
+    async with House(limits=Limits(first_sessions=1, most_sessions=1)) as house:
+        house.network.serve(HOP, recorder)
+        works, finish = asyncio.Event(), house.spool.finish
+
+        async def finish_late(*arguments: Any, **values: Any) -> bool:
+            await works.wait()
+            return await finish(*arguments, **values)
+
+        monkeypatch.setattr(house.spool, "finish", finish_late)
+        for _ in range(8):
+            await house.relay.submit(house.message(), TEXT)
+        await turns(2000)
+        sent = len(recorder.messages)
+        assert 1 < sent < 8
+        asyncio.get_running_loop().call_later(0.2, works.set)
+        await house.relay.close(seconds=0)
+        assert len(await house.queued()) == 8 - sent
+
+
+async def test_a_turn_is_not_used_long_after_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = Limits(rate=Rate(1, 10), most_sessions=2, first_sessions=2, idle_seconds=100)
+    async with House(limits=limits) as house:
+        began = house.clock.now()
+        times: list[float] = []
+
+        class Handler:
+            async def message(self, _session: Session, _envelope: Envelope, body: Body) -> None:
+                await body.read()
+                times.append(house.clock.now() - began)
+
+        house.network.serve(HOP, Handler())
+        await house.submit()
+        pool = house.relay._shared.pool
+        open_session, may_open = pool.open, asyncio.Event()
+
+        async def open_late(name: str) -> Any:
+            await may_open.wait()
+            return await open_session(name)
+
+        monkeypatch.setattr(pool, "open", open_late)
+        await house.submit()
+        await house.submit()
+
+        def goodbye(_octets: bytes) -> bytes:
+            house.network.hears = lambda octets: octets
+            return b"421 4.3.2 Goodbye\r\n"
+
+        house.network.hears = goodbye
+        for _ in range(19):
+            await house.clock.advance(1)
+        may_open.set()
+        for _ in range(30):
+            await house.clock.advance(1)
+        assert len(times) == 3
+        assert min(later - earlier for earlier, later in itertools.pairwise(times)) >= 10

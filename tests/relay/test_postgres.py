@@ -394,6 +394,18 @@ async def test_the_sessions_of_a_node_whose_connection_is_gone(
     assert await other.enter("b.test", 1)
 
 
+async def test_a_node_that_goes_on_after_a_standstill_counts_again(
+    open_spool: Opener, database: str
+) -> None:
+    silent, other = await open_spool(), await open_spool()
+    assert await silent.enter("b.test", 1)
+    ask(database, "UPDATE pillarbox.sessions SET seen = seen - 31")
+    await other._sessions.touch()
+    assert ask(database, "SELECT count(*) FROM pillarbox.sessions") == [(0,)]
+    await silent._sessions.touch()
+    assert not await other.enter("b.test", 1)
+
+
 async def test_the_sessions_of_a_node_that_was_not_heard_of(
     open_spool: Opener, database: str
 ) -> None:

@@ -132,6 +132,9 @@ async def test_a_failure_that_cannot_be_told_stays(
         assert [one.state.value for one in queued.recipients] == ["delivered", "queued"]
         assert f"its sender could not be told{said}; it is tried again" in caplog.text
         assert ("Traceback" in caplog.text) is not bool(said)  # a spool that is gone is no bug
+        # Nobody hears of what is not on record.
+        assert [one.address for one in house.events[0].recipients] == ["bob@example.org"]
+        assert house.relay.counters.failed == 0
         writer.error = None
         await house.clock.advance(400, each=15)
         assert await house.queued() == []

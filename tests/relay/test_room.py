@@ -10,7 +10,7 @@ import pytest
 from pillarbox.relay import shared as relay
 from pillarbox.relay.room import AHEAD, MOST_SECONDS, SAMPLE_MESSAGES, Room
 from pillarbox.relay.schedule import Limits
-from pillarbox.relay.spool import Lease, NewMessage, NewRecipient
+from pillarbox.relay.spool import Lease, NewMessage, NewRecipient, SpoolFull
 from tests.relay.network import House, turns
 from tests.relay.test_destination import HOP, Gate
 
@@ -274,3 +274,26 @@ async def test_a_destination_that_goes_down_keeps_nobody() -> None:
         await turns(3000)
         assert all(one.done() for one in sending)
         gate.opened.set()
+
+
+async def test_nobody_waits_for_ever_in_a_destination_that_is_forgotten() -> None:
+    limits = Limits(first_sessions=1, most_sessions=1, messages_per_session=1)
+    async with House(limits=limits) as house:
+        gate = Gate()
+        gate.opened.set()
+        house.network.serve(HOP, gate)
+        for _ in range(2 * SAMPLE_MESSAGES):
+            await house.submit()
+        gate.opened.clear()
+        sending = await submitting(house, 30)
+        house.spool.failures["put"] = SpoolFull("there is no room")
+        gate.opened.set()
+        await turns(3000)
+        house.spool.failures.clear()
+        await house.clock.advance(600)
+        await turns(3000)
+        left = sum(not one.done() for one in sending)
+        for one in sending:
+            one.cancel()
+        await asyncio.gather(*sending, return_exceptions=True)
+        assert not left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -54,7 +55,7 @@ def opened(database: Path) -> Writer:
 
 
 def written(database: Path) -> set[str]:
-    with sqlite3.connect(database) as connection:
+    with contextlib.closing(sqlite3.connect(database)) as connection:
         return {word for (word,) in connection.execute("SELECT word FROM words")}
 
 
@@ -102,7 +103,7 @@ async def test_one_that_does_not_fit_does_not_harm_the_others(database: Path) ->
 async def test_the_loop_does_not_wait_for_another_process(database: Path) -> None:
     writer = opened(database)
     await writer.do(add, "first", is_light=True)
-    with connect(database) as other:
+    with contextlib.closing(connect(database)) as other:
         other.execute("BEGIN IMMEDIATE")
         waiting = writer.do(add, "second", is_light=True)
         for _ in range(100):  # the loop goes round, which it would not if it waited itself

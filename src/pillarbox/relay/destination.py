@@ -96,10 +96,9 @@ class Destination:
     @property
     def is_finished(self) -> bool:
         """Whether there is nothing to remember of it."""
-        return (
-            not (self._tasks or self._chores or self._ready or self._has_more or self._is_down)
-            and not self.is_suspended
-        )
+        return not (
+            self._tasks or self._chores or self._ready or self._has_more or self._is_down
+        ) and not (self.is_suspended or self._ready.is_awaited)
 
     # What comes in
 

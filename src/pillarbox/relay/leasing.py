@@ -100,7 +100,14 @@ def by_destination(rows: Sequence[RecipientRow]) -> Iterator[list[RecipientRow]]
     """Part recipients of any destinations, for something else than an attempt."""
     in_order = sorted(rows, key=lambda row: row.destination)
     for _, some in groupby(in_order, key=lambda row: row.destination):
-        yield [row._replace(is_attempt=False) for row in some]
+        yield [row._replace(is_attempt=False, next_attempt=_next_attempt(row)) for row in some]
+
+
+def _next_attempt(row: RecipientRow) -> float:
+    """Tell when a recipient is tried next: at once, if nobody knows how its attempt ended."""
+    if row.is_attempt and row.lease_expires is not None:
+        return min(row.next_attempt, row.lease_expires)
+    return row.next_attempt
 
 
 def due_behind_lease(row: RecipientRow, expires: float) -> float:

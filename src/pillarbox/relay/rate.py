@@ -7,7 +7,7 @@ less than it allows where there is always somebody who wants one. Who has been q
 them at once.
 
 A spool counts, since those who share it keep to one limit: `TurnCount` does it in memory, for a
-spool that one process has, postgres/share.py in a database. Who waits for turns: pace.py.
+spool that one process has, postgres/turn.py in a database. Who waits for turns: pace.py.
 """
 
 from __future__ import annotations

@@ -136,8 +136,13 @@ class Recorder:
             for one in lease.recipients
             if one.number in answers
         }
-        event = self._event(lease, verdicts, answers, began, session) if self.subscribers else None
-        await self._settle(lease, verdicts, event)
+        verdicts = await self._settle(
+            lease,
+            verdicts,
+            lambda kept: (
+                self._event(lease, kept, answers, began, session) if self.subscribers else None
+            ),
+        )
         self._log(lease, verdicts, answers, session)
 
     async def fail(self, lease: Lease, reply: Reply) -> None:
@@ -162,7 +167,7 @@ class Recorder:
         }
         for verdict in verdicts.values():
             self._counters.deferred -= verdict.outcome.result is Result.DEFERRED
-        await self._settle(lease, verdicts)
+        verdicts = await self._settle(lease, verdicts)
         self._log(lease, verdicts, answers, None)
 
     # Judging
@@ -222,9 +227,12 @@ class Recorder:
     # Writing
 
     async def _settle(
-        self, lease: Lease, verdicts: Mapping[int, _Verdict], event: Attempted | None = None
-    ) -> None:
-        outcomes = {number: verdict.outcome for number, verdict in verdicts.items()}
+        self,
+        lease: Lease,
+        verdicts: dict[int, _Verdict],
+        event: Callable[[Mapping[int, _Verdict]], Attempted | None] = lambda _: None,
+    ) -> dict[int, _Verdict]:
+        """Write verdicts, and what senders are told; give those that are as they were."""
         reports = [verdict.report for verdict in verdicts.values() if verdict.report is not None]
         notices: Sequence[tuple[NewMessage, bytes]] = ()
         if reports:
@@ -235,11 +243,24 @@ class Recorder:
             except SpoolError as error:  # a notice has the message in it, or its header
                 text = visible(str(error))
                 log.error("%s: its sender could not be told: %s; it is tried again", lease.id, text)
-                outcomes = _without_failures(outcomes)
+                verdicts = self._without_failures(verdicts)
             except Exception:
                 log.exception("%s: its sender could not be told; it is tried again", lease.id)
-                outcomes = _without_failures(outcomes)
-        await self._write(_Unwritten(lease, outcomes, notices, event))
+                verdicts = self._without_failures(verdicts)
+        outcomes = {number: verdict.outcome for number, verdict in verdicts.items()}
+        await self._write(_Unwritten(lease, outcomes, notices, event(verdicts)))
+        return verdicts
+
+    def _without_failures(self, verdicts: Mapping[int, _Verdict]) -> dict[int, _Verdict]:
+        """Let those be tried again whose sender hears nothing, and would take them for sent."""
+        kept = {}
+        for number, verdict in verdicts.items():
+            if verdict.outcome.result is Result.FAILED:
+                self._counters.failed -= 1
+                self._counters.expired -= verdict.is_expired
+            else:
+                kept[number] = verdict
+        return kept
 
     async def _write(self, one: _Unwritten) -> None:
         if self._unwritten or not await self._finish(one):
@@ -357,15 +378,6 @@ class Recorder:
                 subscriber(event)
             except Exception:
                 log.exception("a subscriber of the relay's events failed")
-
-
-def _without_failures(outcomes: Mapping[int, Outcome]) -> dict[int, Outcome]:
-    """Have what failed stay in the queue: a sender that hears nothing takes it for sent."""
-    return {
-        number: outcome
-        for number, outcome in outcomes.items()
-        if outcome.result is not Result.FAILED
-    }
 
 
 def _success(recipient: LeasedRecipient, session: Session | None) -> Action | None:

@@ -130,8 +130,8 @@ class Relay:
     async def submit(self, message: NewMessage, body: bytes | Draft) -> str:
         """Keep a message, and deliver it soon; give its name.
 
-        Where delivery is behind, this takes its time, so that whoever sends slows down: for half
-        a second where there will be room in memory by then, and for longer once much waits.
+        Where delivery is behind, this takes its time, so that whoever sends slows down: for a
+        second or two where there will be room in memory by then, or once much waits.
 
         Raises:
             SpoolFull: There is no room, or the backlog has outgrown its bound.

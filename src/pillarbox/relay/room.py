@@ -77,7 +77,7 @@ class Room:
         return lease
 
     def clear(self) -> list[Lease]:
-        """Take all, since they cannot go; nobody waits for room any more."""
+        """Take all, since they cannot go; nobody waits for room until they go again, and fast."""
         self._per_second = 0.0
         while self._senders:
             self._tell(is_turn=False)
@@ -108,6 +108,11 @@ class Room:
         is_enough = len(self._ready) >= AHEAD * sessions or self._senders
         ahead = len(self._ready) + len(self._senders)
         return bool(is_enough) and ahead <= self._per_second * MOST_SECONDS
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether anybody waits for a turn."""
+        return bool(self._senders)
 
     async def turn(self) -> bool:
         """Wait for one's turn; tell whether it came."""

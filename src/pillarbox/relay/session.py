@@ -23,9 +23,9 @@ __all__ = ["UNWRITTEN", "Source", "deliver_all"]
 
 log = logging.getLogger("pillarbox")
 
-# So many outcomes of a session may be on their way to the spool, which likes to take many at once.
-# After a crash these messages are delivered again.
-UNWRITTEN: Final = 4
+# A message is begun while so many outcomes of its session are on their way to the spool, which
+# likes to take many at once. After a crash these messages are delivered again.
+UNWRITTEN: Final = 3
 
 
 class Source(Protocol):
@@ -100,22 +100,15 @@ class _Life:
     async def _deliver(self, held: Held) -> None:
         shared = self._shared
         began = shared.clock.now()
-        session = self._session
-        if session is None:
-            if (session := await self._open(held)) is None:
-                return
-            if not await self._source.turn():
-                await self._return(held)
-                return
+        if (session := self._session or await self._begin(held)) is None:
+            return
         made = await self._attempt(session, held)
         if made.is_void and made.fault and session.messages > 1 and not shared.is_closing:
             # A server may end a session that was used; that says nothing of the next.
             await self._leave()
-            if (session := await self._open(held)) is None:
+            if (session := await self._begin(held)) is None:
                 return
             made = await self._attempt(session, held)
-        if len(self._writing) >= UNWRITTEN:
-            await asyncio.wait(self._writing, return_when=asyncio.FIRST_COMPLETED)
         if made.is_void and (not made.fault or shared.is_closing):
             await self._return(held)
         else:
@@ -124,10 +117,20 @@ class _Life:
             task = asyncio.get_running_loop().create_task(write)
             self._writing.add(task)
             task.add_done_callback(self._writing.discard)
+            if len(self._writing) > UNWRITTEN:
+                await asyncio.wait(self._writing, return_when=asyncio.FIRST_COMPLETED)
         self._source.learn(session, made.fault)
         is_worn = session.messages >= shared.limits.messages_per_session
         if is_worn or not session.client.is_open:
             await self._leave()
+
+    async def _begin(self, held: Held) -> Session | None:
+        """Open a session, and have a turn for the message, which an old one may be over by then."""
+        session = await self._open(held)
+        if session is not None and not await self._source.turn():
+            await self._return(held)
+            return None
+        return session
 
     async def _open(self, held: Held) -> Session | None:
         """Open a session; where there is none, see to the lease."""

@@ -44,9 +44,12 @@ ENTER: Final = """
     RETURNING count
 """
 
-LEAVE: Final = """
-    UPDATE sessions SET count = %s, seen = %s, pid = pg_backend_pid()
-    WHERE destination = %s AND node = %s
+# The row may be gone: others remove those of a node that stood still.
+WRITE: Final = """
+    INSERT INTO sessions (destination, node, count, seen, pid)
+    VALUES (%s, %s, %s, %s, pg_backend_pid())
+    ON CONFLICT (destination, node) DO UPDATE
+    SET count = excluded.count, seen = excluded.seen, pid = excluded.pid
 """
 
 
@@ -113,7 +116,7 @@ class Sessions:
 
     async def _write(self, connection: Connection, destination: str) -> None:
         await connection.execute(
-            LEAVE, [self._counts[destination], self._clock.now(), destination, self._key]
+            WRITE, [destination, self._key, self._counts[destination], self._clock.now()]
         )
 
 

@@ -1,9 +1,8 @@
 """One connection that writes, and one commit for everything that waits for it.
 
 While a commit waits for the database's disk, those who come meanwhile gather; the next commit is
-for all of them. A change is a *step* and its
-argument, and a step is done at once for all the arguments that wait for it: what wait together are
-in no order.
+for all of them. A change is a *step* and its argument, and a step is done at once for all the
+arguments that wait for it: what wait together are in no order.
 
 A commit that is not confirmed is refused, though it may be there: who sent the mail comes again.
 
@@ -35,7 +34,7 @@ _Answer = TypeVar("_Answer")
 MAX_CHANGES: Final = 512
 MAX_OCTETS: Final = 8 << 20
 
-# What fewer wait for is not paced.
+# Behind a batch of fewer than these the next one begins at once.
 MANY_CHANGES: Final = 4
 
 # A commit waits for a disk, or for a standby, and not for ever: clients hear 451 then.

@@ -155,6 +155,5 @@ class Boarding(Generic[_Change]):
         if self._idle_timer is not None:
             self._idle_timer.cancel()
             self._idle_timer = None
-        due, self._meanwhile = self._meanwhile, []
-        for work in due:
-            work()
+        while self._meanwhile:
+            self._loop.call_soon(self._meanwhile.pop(0))

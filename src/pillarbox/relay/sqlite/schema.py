@@ -109,7 +109,7 @@ def connect(folder: Path, *, is_reader: bool = False) -> sqlite3.Connection:
         folder / DATABASE,
         timeout=BUSY_SECONDS,
         isolation_level=None,
-        check_same_thread=False,  # the threads are ours, and each connection stays on one of them
+        check_same_thread=False,  # it is used by two of them, in turns: see writer.py
         cached_statements=CACHED_STATEMENTS,
     )
     try:

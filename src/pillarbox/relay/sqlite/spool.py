@@ -284,6 +284,8 @@ class SqliteSpool:
                 puts.append(Put(message, await self._sealed_notice(octets)))
             size = sum(len(put.body.octets or b"") for put in puts)
             end = End(lease, outcomes, puts)
+            if end.removes_message and lease.size <= INLINE_OCTETS:
+                size += lease.size
             # What was lost of it with the machine would be delivered twice, as it would have been
             # some milliseconds before: that is worth no sync of its own.
             is_recorded = await self._writer.do(
@@ -291,7 +293,8 @@ class SqliteSpool:
                 end,
                 octets=size,
                 may_ride=end.removes_message,
-                is_light=end.removes_message,
+                # What waited for long has to be read from the disk to be removed.
+                is_light=end.removes_message and lease.octets is not None,
             )
         except CommitFailed:
             is_recorded = True  # perhaps

@@ -46,9 +46,9 @@ _Answer = TypeVar("_Answer")
 MAX_CHANGES = 512
 MAX_OCTETS = 8 << 20
 
-# What others have to wait for while the loop makes changes: some milliseconds at worst.
+# What others have to wait for while the loop makes changes: ten milliseconds or so at worst.
 MAX_LIGHT_CHANGES = 256
-MAX_LIGHT_OCTETS = 2 << 20
+MAX_LIGHT_OCTETS = 1 << 20
 
 # When the log goes into the database. More makes a crash's recovery slower, less makes for more
 # syncs and for writing pages that will be written again soon. How many pages a batch is, is a
@@ -115,7 +115,10 @@ class _Made:
 
 
 class Writer:
-    """The thread, and the connection that is on it.
+    """The thread, and the connection that it shares with the loop.
+
+    It is the loop's while nothing is handed over and the thread is not at work, and else the
+    thread's: `_make()` looks for that.
 
     Args:
         connect: Connects to the database.
@@ -374,6 +377,8 @@ class Writer:
 
 def _begin(connection: sqlite3.Connection, *, patience_seconds: float) -> None:
     """Begin a transaction that writes, waiting so long for those of other processes."""
+    if connection.in_transaction:  # whoever began it was interrupted in the middle
+        connection.execute("ROLLBACK")
     _be_patient(connection, patience_seconds)
     connection.execute("BEGIN IMMEDIATE")
 
