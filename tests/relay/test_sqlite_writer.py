@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from pillarbox.relay.spool import SpoolError
+from pillarbox.relay.sqlite.change import Transaction
 from pillarbox.relay.sqlite.disk import FileLock
-from pillarbox.relay.sqlite.writer import MAX_LIGHT_OCTETS, Transaction, Writer
+from pillarbox.relay.sqlite.writer import MAX_LIGHT_OCTETS, Writer
 
 pytestmark = pytest.mark.usefixtures("new_loop")
 

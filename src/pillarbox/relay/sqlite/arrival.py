@@ -16,9 +16,9 @@ from pillarbox.relay.row import (
 from pillarbox.relay.sealed import Put
 from pillarbox.relay.spool import Backoff, SpoolError, SpoolFull, Stored
 from pillarbox.relay.sqlite.body import Bodies
+from pillarbox.relay.sqlite.change import Transaction
 from pillarbox.relay.sqlite.disk import Room
 from pillarbox.relay.sqlite.row import chunks, insert, marks
-from pillarbox.relay.sqlite.writer import Transaction
 
 __all__ = ["Arrivals"]
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pillarbox.relay.row import LANE_BITS
 from pillarbox.relay.spool import Selection
 from pillarbox.relay.sqlite.body import Bodies
+from pillarbox.relay.sqlite.change import Transaction
 from pillarbox.relay.sqlite.lease import QUEUED
 from pillarbox.relay.sqlite.outcome import remove
 from pillarbox.relay.sqlite.row import chunks, condition, free, marks
-from pillarbox.relay.sqlite.writer import Transaction
 
 __all__ = ["Control", "recover"]
 

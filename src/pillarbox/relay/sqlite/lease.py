@@ -19,9 +19,9 @@ from pillarbox.relay.leasing import (
 )
 from pillarbox.relay.row import LANE_BITS, Loaded, RecipientRow, State, Tokens, number_of
 from pillarbox.relay.spool import Backoff, Lease
+from pillarbox.relay.sqlite.change import Transaction
 from pillarbox.relay.sqlite.row import condition, free, load
 from pillarbox.relay.sqlite.token import is_ours
-from pillarbox.relay.sqlite.writer import Transaction
 
 __all__ = ["FREE", "QUEUED", "Leases"]
 

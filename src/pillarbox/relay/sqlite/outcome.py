@@ -12,10 +12,10 @@ from pillarbox.relay.sealed import Put
 from pillarbox.relay.spool import Lease, Outcome, Result
 from pillarbox.relay.sqlite.arrival import Arrivals
 from pillarbox.relay.sqlite.body import INLINE_OCTETS, Bodies
+from pillarbox.relay.sqlite.change import Transaction
 from pillarbox.relay.sqlite.lease import FREE
 from pillarbox.relay.sqlite.row import chunks, marks
 from pillarbox.relay.sqlite.token import is_ours
-from pillarbox.relay.sqlite.writer import Transaction
 
 __all__ = ["End", "Outcomes", "remove"]
 

@@ -8,15 +8,13 @@ is busy gets it late, and keeps it from its work by asking: each statement would
 the loop itself makes the changes that are small, and the thread commits them, which it does without
 the interpreter. What may take its time is all the thread's.
 
-A change is a *step* and its argument, and a step is done at once for all the arguments that wait
-for it: what wait together are in no order.
-
 What a commit says is taken as it is. After one that failed, nobody knows what is on the disk: the
 kernel reports a failed sync once, forgets the octets, and calls the next sync a success. All of
 the batch is refused; then the log is emptied into the database, so that nothing is built upon what
 may be missing in it, and until that has been done nothing is taken.
 
-Knows nothing of the tables: the steps are in arrival.py, lease.py, outcome.py and control.py.
+Knows nothing of the tables: what is written is in change.py, and the steps are in arrival.py,
+lease.py, outcome.py and control.py.
 """
 
 from __future__ import annotations
@@ -28,23 +26,20 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from pillarbox.relay.spool import SpoolError
 from pillarbox.relay.sqlite.boarding import Boarding
+from pillarbox.relay.sqlite.change import Change, Step, Transaction, apply, batches, resolve
 from pillarbox.relay.sqlite.disk import FileLock
 from pillarbox.relay.sqlite.schema import BUSY_SECONDS
 
-__all__ = ["CommitFailed", "Step", "Transaction", "Writer"]
+__all__ = ["CommitFailed", "Writer"]
 
 _Argument = TypeVar("_Argument")
 _Answer = TypeVar("_Answer")
-
-# What others have to wait for while a batch is written: a tenth of a second at worst.
-MAX_CHANGES = 512
-MAX_OCTETS = 8 << 20
 
 # What others have to wait for while the loop makes changes: ten milliseconds or so at worst.
 MAX_LIGHT_CHANGES = 256
@@ -69,47 +64,11 @@ class CommitFailed(SpoolError):
 
 
 @dataclass(slots=True)
-class Transaction:
-    """What a step works with.
-
-    Attributes:
-        connection: In a transaction.
-        afterwards: What is to be done once it is committed, and those who wait know it.
-    """
-
-    connection: sqlite3.Connection
-    afterwards: list[Callable[[], None]] = field(default_factory=list)
-
-
-Step = Callable[[Transaction, Sequence[_Argument]], Sequence[_Answer | SpoolError]]
-"""Does the same for all arguments, and answers each; one that is refused gets its error."""
-
-
-class _Change:
-    __slots__ = ("answered", "argument", "is_light", "octets", "step")
-
-    def __init__(
-        self,
-        step: Step[Any, Any],
-        argument: object,
-        octets: int,
-        answered: asyncio.Future[Any],
-        *,
-        is_light: bool,
-    ) -> None:
-        self.step = step
-        self.argument = argument
-        self.octets = octets
-        self.answered = answered
-        self.is_light = is_light
-
-
-@dataclass(slots=True)
 class _Made:
     """Changes that are made, and not committed yet."""
 
     transaction: Transaction
-    changes: list[_Change]
+    changes: list[Change]
     answers: list[object]
     before: int
 
@@ -142,7 +101,7 @@ class Writer:
         self.commits = 0
         """How often changes were written together, each time with a sync."""
         self._loop = asyncio.get_running_loop()
-        self._waiting: queue.SimpleQueue[list[_Change] | _Made | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[list[Change] | _Made | None] = queue.SimpleQueue()
         self._boarding = Boarding(self._loop, self._hand_over)
         self._connection: sqlite3.Connection | None = None
         self._is_suspect = False
@@ -179,7 +138,7 @@ class Writer:
         if self._closed:
             raise SpoolError("the spool is closed")
         answered: asyncio.Future[_Answer] = self._loop.create_future()
-        change = _Change(step, argument, octets, answered, is_light=is_light)
+        change = Change(step, argument, octets, answered, is_light=is_light)
         self._boarding.add(change, may_ride=may_ride)
         return answered
 
@@ -187,11 +146,11 @@ class Writer:
         """Do something that needs no disk, at once or while the disk is at work."""
         self._boarding.meanwhile(work)
 
-    def _hand_over(self, changes: list[_Change]) -> None:
+    def _hand_over(self, changes: list[Change]) -> None:
         """Give changes to the thread: once woken, it asks for the turn of the loop's."""
         self._waiting.put(self._make(changes) or changes)
 
-    def _make(self, changes: list[_Change]) -> _Made | None:
+    def _make(self, changes: list[Change]) -> _Made | None:
         """Make changes on the loop, if that takes no time; what is in the way is the thread's."""
         connection = self._connection
         if (
@@ -208,15 +167,15 @@ class Writer:
         try:
             _begin(connection, patience_seconds=0)
             transaction, before = Transaction(connection), connection.total_changes
-            return _Made(transaction, changes, _apply(transaction, changes), before)
+            return _Made(transaction, changes, apply(transaction, changes), before)
         except Exception:
             self._roll_back(connection)
             return None
 
-    def _settle(self, changes: Sequence[_Change], answers: Sequence[object], took: float) -> None:
+    def _settle(self, changes: Sequence[Change], answers: Sequence[object], took: float) -> None:
         """Tell those who wait."""
         self._boarding.ends(len(changes), took)
-        _resolve(changes, answers)
+        resolve(changes, answers)
 
     async def close(self) -> None:
         """Finish what waits, and end."""
@@ -238,7 +197,7 @@ class Writer:
             if isinstance(given, _Made):
                 self._tell(self._settle, given.changes, self._seal(given), self._took)
             else:
-                for changes in _batches(given):
+                for changes in batches(given):
                     self._tell(self._settle, changes, self._write(changes), self._took)
             self._clean_up()
             self._keep_log_short()
@@ -246,7 +205,7 @@ class Writer:
         self._disconnect()
         self._tell(self._end)
 
-    def _write(self, changes: list[_Change]) -> list[object]:
+    def _write(self, changes: list[Change]) -> list[object]:
         """Write a batch; give what to answer, in its order."""
         if not self._is_visitor:
             return self._commit(changes)
@@ -257,7 +216,7 @@ class Writer:
         with self._others:
             return self._commit(changes)
 
-    def _commit(self, changes: list[_Change]) -> list[object]:
+    def _commit(self, changes: list[Change]) -> list[object]:
         try:
             connection = self._ready()
             _begin(connection, patience_seconds=BUSY_SECONDS)
@@ -266,7 +225,7 @@ class Writer:
         transaction = Transaction(connection)
         before = connection.total_changes
         try:
-            answers = _apply(transaction, changes)
+            answers = apply(transaction, changes)
         except Exception as error:
             self._roll_back(connection)
             if _is_of_the_spool(error) or len(changes) == 1:
@@ -327,7 +286,7 @@ class Writer:
                 " it in order; end that program"
             )
 
-    def _refuse(self, changes: Sequence[_Change], error: Exception) -> list[object]:
+    def _refuse(self, changes: Sequence[Change], error: Exception) -> list[object]:
         if not _is_of_the_spool(error):
             return [error for _ in changes]
         return [self._explain(error) for _ in changes]
@@ -387,48 +346,8 @@ def _be_patient(connection: sqlite3.Connection, seconds: float) -> None:
     connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
 
 
-def _batches(changes: Sequence[_Change]) -> Iterator[list[_Change]]:
-    """Part changes into as many as are written at once."""
-    batch: list[_Change] = []
-    octets = 0
-    for change in changes:
-        batch.append(change)
-        octets += change.octets
-        if len(batch) == MAX_CHANGES or octets >= MAX_OCTETS:
-            yield batch
-            batch, octets = [], 0
-    if batch:
-        yield batch
-
-
-def _apply(transaction: Transaction, changes: Sequence[_Change]) -> list[object]:
-    """Do each step once; give the answers in the order of the changes."""
-    if len(changes) == 1:
-        return list(changes[0].step(transaction, (changes[0].argument,)))
-    places: dict[Step[Any, Any], list[int]] = {}
-    for place, change in enumerate(changes):
-        places.setdefault(change.step, []).append(place)
-    answers: list[object] = [None] * len(changes)
-    for step, at in places.items():
-        given = step(transaction, [changes[place].argument for place in at])
-        for place, answer in zip(at, given, strict=True):
-            answers[place] = answer
-    return answers
-
-
 def _is_of_the_spool(error: Exception) -> bool:
     """Tell a spool that does not work from a value that does not fit."""
     if isinstance(error, sqlite3.IntegrityError | sqlite3.DataError | sqlite3.ProgrammingError):
         return False
     return isinstance(error, SpoolError | sqlite3.DatabaseError | OSError)
-
-
-def _resolve(changes: Sequence[_Change], answers: Sequence[object]) -> None:
-    """Tell those who wait; on the loop."""
-    for change, answer in zip(changes, answers, strict=True):
-        if change.answered.done():
-            continue  # it was cancelled
-        if isinstance(answer, Exception):
-            change.answered.set_exception(answer)
-        else:
-            change.answered.set_result(answer)
