@@ -197,7 +197,7 @@ class Bench:
         """Print the goals, and what failed."""
         for failure in self.failures.values():
             self._console.print(f"FAILED {failure}", style="red", markup=False, soft_wrap=True)
-        table = Table(title="goals (from the best)")
+        table = Table(title="goals (medians beside Postfix, the best beside a number)")
         for heading in ("", "goal", "measured", ""):
             table.add_column(heading, justify="right" if heading else "left")
         for goal in goals.ALL:

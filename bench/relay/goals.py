@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from bench.relay.cycles import WAYS, Cycles
 from bench.relay.flow import Flow, Load
@@ -88,17 +89,21 @@ ALL = (
 
 
 def rate(flows: Sequence[Flow]) -> float:
-    """Give messages delivered a second, at best: what disturbs can only make it less."""
-    return max(flow.delivered_per_second for flow in flows)
+    """Give messages delivered a second, the median of the rounds."""
+    return median(flow.delivered_per_second for flow in flows)
 
 
 def cpu(flows: Sequence[Flow]) -> float:
-    """Give the least CPU a message, in ms."""
-    return min(flow.cpu_per_message for flow in flows)
+    """Give CPU a message in ms, the median of the rounds."""
+    return median(flow.cpu_per_message for flow in flows)
 
 
 def reached(flows: Flows) -> dict[Goal, float]:
-    """Compare what was measured; what is missing leaves its goals out."""
+    """Compare what was measured; what is missing leaves its goals out.
+
+    Against Postfix the medians count: its rounds differ by more than a half, and its luckiest says
+    as little as its worst. Against a number the best counts: what disturbs can only make it less.
+    """
     numbers: dict[Goal, float] = {}
     for load, goal in FASTER:
         if all((load.key, relay) in flows for relay in BOTH):
@@ -110,7 +115,7 @@ def reached(flows: Flows) -> dict[Goal, float]:
         if (load.key, PILLARBOX) in flows:
             numbers[goal] = min(flow.syncs_per_message for flow in flows[load.key, PILLARBOX])
     if shared := flows.get((WIDE.key, POSTGRES)):
-        numbers[SHARED_RATE] = rate(shared)
+        numbers[SHARED_RATE] = max(flow.delivered_per_second for flow in shared)
     return numbers
 
 
