@@ -92,7 +92,7 @@ def serve_relay(
     Raises:
         Failure: It cannot listen, or the spool cannot be used.
     """
-    running = _Running(options, front)
+    running = _Running(options, front, takes_logins=listening.logins is not None)
     # Addresses that bounces go to have tokens in them, or the recipient's own address.
     config = replace(listening.config, max_local_part_octets=MAX_MAILBOX_OCTETS)
     listening = replace(listening, config=config)
@@ -110,10 +110,14 @@ class _Running:
     Args:
         options: What it does.
         front: Makes what takes some of the mail aside.
+        takes_logins: Whether clients can log in.
     """
 
-    def __init__(self, options: RelayConfig, front: Callable[[], Front] | None) -> None:
+    def __init__(
+        self, options: RelayConfig, front: Callable[[], Front] | None, *, takes_logins: bool
+    ) -> None:
         self._options = options
+        self._takes_logins = takes_logins
         self._resolver = _resolver(options)
         self._routes: Route = _routes(options, self._resolver)
         self._make_front = front
@@ -222,14 +226,14 @@ class _Running:
         permission = options.permission
         whom = [
             *(["this machine"] if permission.allows_local else []),
-            "logins",
+            *(["those who log in"] if self._takes_logins else []),
             *map(str, permission.networks),
         ]
         domains = f"; for anybody to {', '.join(permission.domains)}" if permission.domains else ""
         log.info(
             "relaying to %s for %s%s",
             options.next_hop or "the servers that DNS names",
-            ", ".join(whom),
+            ", ".join(whom) or "nobody",
             domains,
         )
         if self._front is not None:
