@@ -272,6 +272,21 @@ def test_the_focus_stays_where_it_was(reading: Reading, page: Page) -> None:
     expect(page.get_by_label("Select Two")).to_be_focused()
 
 
+def test_the_focus_stays_in_a_row_that_changes(reading: Reading, page: Page) -> None:
+    reading.catcher.send(mail("One"), mail("Two"))
+    reading.arrive()
+    ids = {one["Subject"]: one["ID"] for one in reading.catcher.summaries()}
+    for place in (page.get_by_label("Select One"), reading.row("One").get_by_role("link")):
+        place.focus()
+        for is_read in (True, False):
+            reading.catcher.ask("api/v1/messages", method="PUT", IDs=[ids["One"]], Read=is_read)
+            expect(page.locator("li.unread")).to_have_count(1 if is_read else 2)
+            expect(place).to_be_focused()
+    reading.catcher.send(mail("Three"))
+    expect(page.get_by_label("Select Three")).to_be_visible()
+    expect(place).to_be_focused()
+
+
 def test_contrast(reading: Reading, chromium: Browser) -> None:
     """Text is told from its ground (WCAG 1.4.3), in light and dark."""
     reading.catcher.send(mail("One", X_Tags="tag"), mail("Two"))

@@ -163,17 +163,21 @@ export class MessageList {
     }
     // Tab and screen readers go by the order of the elements.
     const inOrder = [...this._made.values()].sort((a, b) => a.index - b.index);
+    const held = document.activeElement;
     inOrder.forEach(({ element }, place) => {
       if (this.rows.children[place] !== element) this.rows.insertBefore(element, this.rows.children[place] ?? null);
     });
+    if (held !== document.activeElement && this.rows.contains(held)) held.focus({ preventScroll: true });
   }
 
   _place(key, index, summary) {
     let made = this._made.get(key);
     if (!made || made.summary !== summary) {
       const element = summary ? this._row(summary) : h("li.hole", { "aria-hidden": "true" });
+      const held = made?.element.contains(document.activeElement) ? document.activeElement.localName : null;
       if (made) made.element.replaceWith(element);
       else this.rows.append(element);
+      if (held) element.querySelector(held)?.focus({ preventScroll: true });
       made = { element, summary };
       this._made.set(key, made);
     }
