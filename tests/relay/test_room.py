@@ -211,6 +211,17 @@ async def test_nobody_waits_for_what_does_not_move() -> None:
 # In a relay
 
 
+async def fast_then_closed(house: House) -> Gate:
+    """Have mail leave in no time, by a clock that stands still; then none until it is opened."""
+    gate = Gate()
+    gate.opened.set()
+    house.network.serve(HOP, gate)
+    for _ in range(2 * SAMPLE_MESSAGES):
+        await house.submit()
+    gate.opened.clear()
+    return gate
+
+
 async def submitting(house: House, messages: int) -> list[asyncio.Task[str]]:
     """Have so many clients send a message each, one after the other."""
     sending = []
@@ -223,12 +234,7 @@ async def submitting(house: House, messages: int) -> list[asyncio.Task[str]]:
 async def test_who_sends_faster_than_mail_leaves_waits() -> None:
     limits = Limits(first_sessions=1, most_sessions=2, ready_messages=10_000)
     async with House(limits=limits) as house:
-        gate = Gate()
-        gate.opened.set()
-        house.network.serve(HOP, gate)
-        for _ in range(2 * SAMPLE_MESSAGES):  # in no time, by a clock that stands still
-            await house.submit()
-        gate.opened.clear()
+        gate = await fast_then_closed(house)
         sending = await submitting(house, 100)
         accepted = sum(one.done() for one in sending)
         assert accepted < 20
@@ -242,12 +248,7 @@ async def test_who_sends_faster_than_mail_leaves_waits() -> None:
 async def test_where_mail_does_not_leave_nobody_waits_for_long() -> None:
     limits = Limits(first_sessions=1, most_sessions=2, ready_messages=20)
     async with House(limits=limits) as house:
-        gate = Gate()
-        gate.opened.set()
-        house.network.serve(HOP, gate)
-        for _ in range(2 * SAMPLE_MESSAGES):
-            await house.submit()
-        gate.opened.clear()
+        gate = await fast_then_closed(house)
         sending = await submitting(house, 100)
         assert sum(one.done() for one in sending) < 20
         await house.clock.advance(4)
@@ -262,12 +263,7 @@ async def test_where_mail_does_not_leave_nobody_waits_for_long() -> None:
 
 async def test_a_destination_that_goes_down_keeps_nobody() -> None:
     async with House(limits=Limits(first_sessions=1, most_sessions=1)) as house:
-        gate = Gate()
-        gate.opened.set()
-        house.network.serve(HOP, gate)
-        for _ in range(2 * SAMPLE_MESSAGES):
-            await house.submit()
-        gate.opened.clear()
+        gate = await fast_then_closed(house)
         sending = await submitting(house, 30)
         assert not all(one.done() for one in sending)
         house.relay._dispatcher.destination(f"smtp://{HOP}").suspend()
@@ -279,12 +275,7 @@ async def test_a_destination_that_goes_down_keeps_nobody() -> None:
 async def test_nobody_waits_for_ever_in_a_destination_that_is_forgotten() -> None:
     limits = Limits(first_sessions=1, most_sessions=1, messages_per_session=1)
     async with House(limits=limits) as house:
-        gate = Gate()
-        gate.opened.set()
-        house.network.serve(HOP, gate)
-        for _ in range(2 * SAMPLE_MESSAGES):
-            await house.submit()
-        gate.opened.clear()
+        gate = await fast_then_closed(house)
         sending = await submitting(house, 30)
         house.spool.failures["put"] = SpoolFull("there is no room")
         gate.opened.set()

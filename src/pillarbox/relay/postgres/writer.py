@@ -17,11 +17,12 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import psycopg
 from psycopg import errors
 
+from pillarbox.relay.change import Change, by_step, resolve
 from pillarbox.relay.postgres.link import Connection, Link, explain
 from pillarbox.relay.spool import SpoolError
 
@@ -67,18 +68,6 @@ Step = Callable[[Transaction, Sequence[_Argument]], Awaitable[Sequence[_Answer |
 """Does the same for all arguments, and answers each; one that is refused gets its error."""
 
 
-class _Change:
-    __slots__ = ("answered", "argument", "octets", "step")
-
-    def __init__(
-        self, step: Step[Any, Any], argument: object, octets: int, answered: asyncio.Future[Any]
-    ) -> None:
-        self.step = step
-        self.argument = argument
-        self.octets = octets
-        self.answered = answered
-
-
 class Writer:
     """Writes over one connection.
 
@@ -95,7 +84,7 @@ class Writer:
         self._link = link
         self._pace_seconds = pace_seconds
         self._place = place
-        self._waiting: deque[_Change] = deque()
+        self._waiting: deque[Change] = deque()
         self._task: asyncio.Task[None] | None = None
         self._cleaning: set[asyncio.Future[None]] = set()
         self._enough = 0
@@ -119,7 +108,7 @@ class Writer:
             raise SpoolError("the spool is closed")
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[_Answer] = loop.create_future()
-        self._waiting.append(_Change(step, argument, octets, answered))
+        self._waiting.append(Change(step, argument, octets, answered))
         if self._task is None:
             self._task = loop.create_task(self._run())
         elif self._rest is not None and len(self._waiting) >= self._enough:
@@ -143,7 +132,7 @@ class Writer:
             while self._waiting:
                 began = loop.time()
                 if changes := self._gather():
-                    _resolve(changes, await self._write(changes))
+                    resolve(changes, await self._write(changes))
                     if len(changes) >= MANY_CHANGES:
                         await self._pause(began + self._pace_seconds, len(changes))
         finally:
@@ -167,8 +156,8 @@ class Writer:
         if not rest.done():
             rest.set_result(None)
 
-    def _gather(self) -> list[_Change]:
-        changes: list[_Change] = []
+    def _gather(self) -> list[Change]:
+        changes: list[Change] = []
         octets = 0
         while self._waiting and len(changes) < MAX_CHANGES and octets < MAX_OCTETS:
             change = self._waiting.popleft()
@@ -177,7 +166,7 @@ class Writer:
                 octets += change.octets
         return changes
 
-    async def _write(self, changes: Sequence[_Change]) -> Sequence[object]:
+    async def _write(self, changes: Sequence[Change]) -> Sequence[object]:
         """Write a batch; give what to answer, in its order."""
         for turn in range(ATTEMPTS):
             try:
@@ -193,7 +182,7 @@ class Writer:
                 break
         return [self._refusal(failure) for _ in changes]
 
-    async def _commit(self, changes: Sequence[_Change]) -> Sequence[object]:
+    async def _commit(self, changes: Sequence[Change]) -> Sequence[object]:
         try:
             async with asyncio.timeout(BATCH_SECONDS):
                 connection = await self._link.get()
@@ -232,13 +221,10 @@ class Writer:
         return error
 
 
-async def _apply(transaction: Transaction, changes: Sequence[_Change]) -> Sequence[object]:
+async def _apply(transaction: Transaction, changes: Sequence[Change]) -> Sequence[object]:
     """Do each step once; give the answers in the order of the changes."""
-    places: dict[Step[Any, Any], list[int]] = {}
-    for place, change in enumerate(changes):
-        places.setdefault(change.step, []).append(place)
     answers: list[object] = [None] * len(changes)
-    for step, at in places.items():
+    for step, at in by_step(changes).items():
         given = await step(transaction, [changes[place].argument for place in at])
         for place, answer in zip(at, given, strict=True):
             answers[place] = answer
@@ -250,14 +236,3 @@ def _is_of_the_spool(error: Exception) -> bool:
     if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
         return False
     return isinstance(error, psycopg.Error | SpoolError | OSError)
-
-
-def _resolve(changes: Sequence[_Change], answers: Sequence[object]) -> None:
-    """Tell those who wait."""
-    for change, answer in zip(changes, answers, strict=True):
-        if change.answered.done():
-            continue  # it was cancelled
-        if isinstance(answer, Exception):
-            change.answered.set_exception(answer)
-        else:
-            change.answered.set_result(answer)

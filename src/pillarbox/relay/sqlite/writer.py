@@ -13,7 +13,7 @@ kernel reports a failed sync once, forgets the octets, and calls the next sync a
 the batch is refused; then the log is emptied into the database, so that nothing is built upon what
 may be missing in it, and until that has been done nothing is taken.
 
-Knows nothing of the tables: what is written is in change.py, and the steps are in arrival.py,
+Knows nothing of the tables: batches are in change.py, and the steps in arrival.py,
 lease.py, outcome.py and control.py.
 """
 
@@ -30,9 +30,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from pillarbox.relay.change import Change, resolve
 from pillarbox.relay.spool import SpoolError
 from pillarbox.relay.sqlite.boarding import Boarding
-from pillarbox.relay.sqlite.change import Change, Step, Transaction, apply, batches, resolve
+from pillarbox.relay.sqlite.change import Step, Transaction, apply, batches
 from pillarbox.relay.sqlite.disk import FileLock
 from pillarbox.relay.sqlite.schema import BUSY_SECONDS
 
