@@ -6,23 +6,19 @@ As a program it is what is measured: `python -m bench.relay.accepts FOLDER SESSI
 import asyncio
 import json
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.fetch import ROOT
-from bench.relay.flow import OCTETS
+from bench.relay.alone import BODY, measured
 from bench.relay.relays import FOLDER
 from bench.relay.syncs import Syncs
-from bench.servers import surroundings
 from pillarbox.relay.spool import NewMessage, NewRecipient
 from pillarbox.relay.sqlite import SqliteSpool
 
 SESSIONS = (1, 20, 200)
 
-_BODY = (b"x" * 78 + b"\r\n") * (OCTETS // 80)
 _TIMEOUT_SECONDS = 60
 
 
@@ -40,16 +36,15 @@ def accepts(sessions: int, seconds: float) -> Accepts:
     folder = FOLDER / "accepts"
     shutil.rmtree(folder, ignore_errors=True)
     syncs = Syncs()
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.relay.accepts", str(folder), str(sessions), str(seconds)],
-        cwd=ROOT,
-        env=surroundings({"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", **syncs.environment}),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=_TIMEOUT_SECONDS,
+    found = measured(
+        "bench.relay.accepts",
+        folder,
+        sessions,
+        seconds,
+        timeout_seconds=_TIMEOUT_SECONDS,
+        environment=syncs.environment,
     )
-    messages, taken = json.loads(done.stdout)
+    messages, taken = found
     shutil.rmtree(folder, ignore_errors=True)
     return Accepts(sessions, messages / taken, syncs.count / messages)
 
@@ -67,7 +62,7 @@ async def _accept(folder: Path, sessions: int, seconds: float) -> tuple[int, flo
             message = NewMessage(
                 mail_from="sender@example.com", recipients=(to,), created=now, expires=now + 3600
             )
-            await spool.put(message, _BODY)
+            await spool.put(message, BODY)
             messages += 1
 
     await asyncio.gather(*(session() for _ in range(sessions)))

@@ -12,17 +12,15 @@ import contextlib
 import json
 import logging
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.fetch import ROOT
-from bench.relay.flow import OCTETS
+from bench.relay.alone import BODY, measured
 from bench.relay.relays import FOLDER
 from bench.relay.sink import Sink
-from bench.servers import free_port, surroundings
+from bench.servers import free_port
 from pillarbox.relay.relay import Relay
 from pillarbox.relay.route import Hop, TlsPolicy
 from pillarbox.relay.spool import NewMessage, NewRecipient
@@ -31,7 +29,6 @@ MESSAGES = 1_000_000
 
 _SESSIONS = 200
 _FIRST = 1000
-_BODY = (b"x" * 78 + b"\r\n") * (OCTETS // 80)
 _LIFETIME_SECONDS = 432_000.0
 _TIMEOUT_SECONDS = 400
 
@@ -71,16 +68,10 @@ class Crowded:
 
 def crowded(sink: Sink, seconds: float, rounds: int) -> Crowded:
     """Measure both, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.relay.crowded", str(sink.port), str(seconds), str(rounds)],
-        cwd=ROOT,
-        env=surroundings({"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=_TIMEOUT_SECONDS,
+    found = measured(
+        "bench.relay.crowded", sink.port, seconds, rounds, timeout_seconds=_TIMEOUT_SECONDS
     )
-    return Crowded(*json.loads(done.stdout))
+    return Crowded(*found)
 
 
 class _Routes:
@@ -134,7 +125,7 @@ async def _deliver(url: str, routes: _Routes, seconds: float) -> tuple[float, fl
 
     async def session() -> None:
         while not is_over:
-            await relay.submit(_message("live.test"), _BODY)
+            await relay.submit(_message("live.test"), BODY)
 
     sessions = [asyncio.create_task(session()) for _ in range(_SESSIONS)]
     await asyncio.sleep(seconds / 4)

@@ -13,7 +13,6 @@ import ctypes
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -21,10 +20,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from bench import measure
-from bench.fetch import ROOT
-from bench.relay.flow import OCTETS
+from bench.relay.alone import BODY, measured
 from bench.relay.relays import FOLDER, PILLARBOX, POSTGRES
-from bench.servers import surroundings
 from pillarbox.relay.spool import Lease, NewMessage, NewRecipient, Outcome, Result, Spool
 from pillarbox.relay.sqlite import SqliteSpool
 
@@ -34,7 +31,6 @@ SESSIONS = 200
 
 _DESTINATION = "smtp://127.0.0.1:25"
 _DELIVERED = {0: Outcome(result=Result.DELIVERED, reply="250 2.0.0 Ok")}
-_BODY = (b"x" * 78 + b"\r\n") * (OCTETS // 80)
 _LEASE_SECONDS = 300.0
 _BATCH = 100
 _OCTETS = 1 << 20
@@ -61,16 +57,10 @@ class Cycles:
 
 def cycles(kind: str, way: str, seconds: float) -> Cycles:
     """Measure a new spool, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.relay.cycles", kind, way, str(SESSIONS), str(seconds)],
-        cwd=ROOT,
-        env=surroundings({"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=_TIMEOUT_SECONDS,
+    found = measured(
+        "bench.relay.cycles", kind, way, SESSIONS, seconds, timeout_seconds=_TIMEOUT_SECONDS
     )
-    return Cycles(kind, way, *json.loads(done.stdout))
+    return Cycles(kind, way, *found)
 
 
 @contextlib.asynccontextmanager
@@ -115,7 +105,7 @@ class _Run:
             message = NewMessage(
                 mail_from="sender@example.com", recipients=(to,), created=now, expires=now + 3600
             )
-            stored = await self._spool.put(message, _BODY, lease_seconds=self._lease_seconds)
+            stored = await self._spool.put(message, BODY, lease_seconds=self._lease_seconds)
             if stored.leases:
                 await self._finish(stored.leases[0])
             else:
